@@ -67,6 +67,8 @@ class Levels(NamedTuple):
     def at(self, slope: float) -> tuple[float, float]:
         """Sum over the values."""
         excess = self.loss - self.least
+        # Shifted by the least loss, so that at large slopes the exponents of the best level stay
+        # of order one.
         exponent = self.log_number - self.log_count - slope * excess
         log_Z = float(scipy.special.logsumexp(exponent))
         mean = float(np.sum(np.exp(exponent - log_Z) * excess))
@@ -98,6 +100,9 @@ class Gains(NamedTuple):
         """Multiply the polynomials of all places in a binary tree, and take one coefficient."""
         cost = self.gain * (1 - self.discount[:, None])  # shape (k, G)
         log_t = self._scaling(slope)
+        # For every place and gain ln(t w); with "no target" at weight one, their sum over the
+        # gains normalises the place's Bernoulli (or multinomial) variable, whose probabilities
+        # are the leaves of the tree.
         log_weight = log_t - slope * cost
         top = np.maximum(log_weight.max(axis=1), 0.0)
         log_sum = top + np.log(np.exp(-top) + np.exp(log_weight - top[:, None]).sum(axis=1))
@@ -133,6 +138,8 @@ class Gains(NamedTuple):
         def enough(at: np.ndarray, g: int) -> np.ndarray:
             exponent = log_t - slope * cost
             exponent[:, g] = at - slope * cost[:, g]
+            # The probability that a place holds a target of gain g, with all gains competing for
+            # it.
             own = exponent[:, g] - np.logaddexp(0.0, scipy.special.logsumexp(exponent, axis=1))
             return np.atleast_1d(size @ np.exp(own) >= min(number[g], size.sum() - 0.5))
 
@@ -191,16 +198,19 @@ class Gains(NamedTuple):
         ]
         weight, loss = np.zeros((2, *a.shape[:-G], *sizes))
         for powers in np.ndindex(*a.shape[-G:]):
-            kept = [min(j, s - i) for i, j, s in zip(powers, b.shape[-G:], sizes, strict=True)]
-            if min(kept) <= 0:
+            # Schoolbook convolution: one coefficient of a times all of b that land within the degrees needed.
+            degrees = [min(j, s - i) for i, j, s in zip(powers, b.shape[-G:], sizes, strict=True)]
+            if min(degrees) <= 0:
                 continue
             to: tuple[Any, ...] = (
                 ...,
-                *(slice(i, i + m) for i, m in zip(powers, kept, strict=True)),
+                *(slice(i, i + m) for i, m in zip(powers, degrees, strict=True)),
             )
-            of: tuple[Any, ...] = (..., *(slice(m) for m in kept))
+            of: tuple[Any, ...] = (..., *(slice(m) for m in degrees))
             one: tuple[Any, ...] = (..., *(slice(i, i + 1) for i in powers))
             weight[to] += a[one] * b[of]
+            # The product rule for sums of weight times loss: the losses of two independent groups
+            # add.
             loss[to] += a[one] * b_loss[of] + a_loss[one] * b[of]
         return weight, loss
 
@@ -267,6 +277,8 @@ class AveragePrecision(NamedTuple):
         for r, p, q, base in zip(place.tolist(), hit, none, usual, strict=True):
             most = min(P, r)
             loss = (1 - count[:most] / r) / P
+            # A target at place r moves the count from c - 1 to c. Its weight is that of the usual
+            # loss, which p has, corrected by the difference to its own loss.
             met = sums[:, :most] * (p * np.exp(-slope * (loss - base)))
             met[1] += loss * met[0]
             sums *= q
@@ -276,6 +288,8 @@ class AveragePrecision(NamedTuple):
                 top = sums[0].max()
                 sums /= top
                 log_scale += math.log(top)
+        # What the Bernoulli normalisation took out of Z: product of (1 + t w) over places, over
+        # t^P.
         total = float(np.logaddexp(0.0, exponent).sum()) - P * log_t
         log_Z = total + log_scale + math.log(sums[0, P])
         return log_Z - self.log_count, float(sums[1, P] / sums[0, P])

@@ -57,8 +57,8 @@ def prior_problem(weight: np.ndarray, priors: np.ndarray, loss: Loss) -> PriorPr
     """Sort the priors, shape (Z, M), and tabulate the loss."""
     rho = parse_loss(loss).of_log_rank(jnp.log(jnp.arange(1.0, priors.shape[1] + 1)))
     ordered = -np.sort(-priors, axis=1)
-    kept = tuple(row[row > NEGLIGIBLE] for row in ordered)
-    return PriorProblem(weight, kept, np.asarray(rho))
+    positive = tuple(row[row > NEGLIGIBLE] for row in ordered)
+    return PriorProblem(weight, positive, np.asarray(rho))
 
 
 def rank_weights(rho: np.ndarray, slope: float) -> np.ndarray:
@@ -73,6 +73,8 @@ def pool(p: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     a rank with w < p is pooled to the left whether its w is 1e-310 or 0.
     """
     w = w[: p.size]
+    # Isotonic regression of w/p with weights p pools adjacent violators: its levels W_B/P_B
+    # increase, which is the slope of the greatest convex minorant.
     starts = isotonic_regression(w / p, weights=p).blocks[:-1]
     return starts, np.add.reduceat(p, starts), np.add.reduceat(w, starts)
 
@@ -93,6 +95,7 @@ def _pooled(
 ) -> tuple[float, float, float, int]:
     """Pool the ranks of one prior, sorted to decrease: distortion, rate, error and blocks."""
     starts, P, W = pool(p, w)
+    # p/Z of every item, constant within a block, decreasing from one to the next.
     level = np.repeat(P / W, np.diff(starts, append=p.size))
     t = level * w[: p.size]
     distortion = float(np.sum(t * rho[: p.size]))
@@ -103,6 +106,8 @@ def _pooled(
     best_ranking = np.sort(level)[::-1]
     dual = source + float(np.sum(p * np.log2(level)))
     dual -= math.log2(float(np.sum(best_ranking * w[: p.size])))
+    # Each entropy is a sum of terms of at most log2 M bits in all, and the cost is of its own
+    # size.
     rounding = 16 * np.finfo(float).eps * (1 + math.log2(rho.size) + cost)
     error = max(rate + cost - dual, 0.0) + rounding
     jumps = int(np.count_nonzero(W[1:] * P[:-1] > (1 + TIE) * W[:-1] * P[1:]))

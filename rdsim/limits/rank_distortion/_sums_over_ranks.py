@@ -44,6 +44,8 @@ def _end_corrections() -> np.ndarray:
     $\sum_{r > N} f(r) - \int_{N+1/2}^\infty f = \frac{1}{24} f' - \frac{7}{5760} f''' +
     \frac{31}{967680} f^{(5)}$ at N + 1/2, each derivative by the values at the ranks up to N.
     """
+    # Finite differences by moments: weights whose sums with offset^k are the coefficient of the
+    # k-th derivative times k! reproduce the expansion for all polynomials of degree five.
     offsets = -(np.arange(_CORRECTED) + 0.5)
     moments = np.zeros(_CORRECTED)
     moments[1], moments[3], moments[5] = 1 / 24, -7 / 5760 * 6, 31 / 967680 * 120
@@ -80,6 +82,9 @@ def rank_sum(log2_size: Any, loss: RankLoss, reach: int) -> RankSum:
     head = xp.where(log_rank <= last, 1.0 + xp.where(small, 0.0, at_the_end), 0.0)
     # Gauss-Legendre in t = ln r on [ln(HEAD + 1/2), ln(M + 1/2)]: dr = e^t dt.
     panels = math.ceil(max(reach * LN2 - math.log(_HEAD), 1.0) / _PANEL)
+    # In ln r the summand varies on a scale of about one for every loss, however large M is: what
+    # panels of length three with sixteen nodes leave is within the summation error that tests
+    # measure.
     nodes, weights = _ON_A_PANEL
     low = math.log(_HEAD + 0.5)
     high = log_M + xp.log1p(0.5 * xp.exp(-log_M))

@@ -138,6 +138,8 @@ def _mixture_of_permutations(
         remainder, mass, order = remainder - length * vertex, mass - length, new_order
         tight = tight.copy()
         tight[place] = True
+    # The remainder is a multiple of one vertex when all constraints are tight; cut short, it is
+    # replaced by one.
     taken.append(mass)
     orders.append(_sorted_in_runs(remainder, order, tight))
     found = np.maximum(np.array(taken), 0.0)
@@ -184,6 +186,9 @@ def _longest_step(
 
     for _ in range(_DINKELBACH_STEPS):
         trial = _sorted_in_runs(remainder - length * vertex, order, tight)
+        # N(S) and D(S) of the module's formula for the first k items of the trial order, for all
+        # k at once: within a run the sums start anew, since the sets before it are tight and stay
+        # so.
         slack = sums(mass * t - remainder[trial])
         cost = sums(t - vertex[trial])
         broken = ~tight & (slack - length * cost < -_TIGHT * mass) & (cost > 0)
@@ -191,6 +196,8 @@ def _longest_step(
             break
         ratio = np.where(broken, np.maximum(slack, 0.0) / np.where(broken, cost, 1.0), np.inf)
         place, new_order = int(np.argmin(ratio)), trial
+        # Dinkelbach's lengths decrease; where one does not, but for rounding, the last set is the
+        # one that stops the step.
         if ratio[place] >= length * (1 - _SAME_STEP):
             break
         length = float(ratio[place])

@@ -230,8 +230,14 @@ def _log_arrangements(places: float, number: np.ndarray) -> float:
 
 
 def _bounds(sums: PlaceSums, target: Float[Array, "..."], *, by_rate: bool) -> Certified:
-    """Bound the rate at losses, or the loss at rates, by the search that all curves share."""
+    """Bound the rate at losses, or the loss at rates, by the search that all curves share.
+
+    Every slope gives a Gibbs distribution: its point is achieved, and the line of that slope through it lies below
+    the curve. Both are moved by what rounding may have changed, so that the bounds hold as computed.
+    """
     goal = np.asarray(target).ravel()
+    # At slope zero the distribution is uniform: the loss of a random ranking, which needs no bits. At the other end the
+    # rate is that of naming one of the arrangements of least loss.
     random = sums.at(0.0)[1]
     top = (sums.log_count - sums.log_best) / LN2
 
@@ -255,6 +261,8 @@ def _bounds(sums: PlaceSums, target: Float[Array, "..."], *, by_rate: bool) -> C
     lower[searched], upper[searched] = bounds
     if by_rate:
         upper = np.minimum(upper, random)
+        # The loss itself is rounded too, which bounds of the rate do not see; the least loss and
+        # that of a random ranking are known, and not exceeded.
         slack = 8 * np.finfo(float).eps
         lower = np.where(lower > sums.least, np.maximum(lower - slack, sums.least), lower)
         upper = np.where(upper > sums.least, np.minimum(upper + slack, random), upper)

@@ -141,6 +141,8 @@ def _bounds_by_size(
         ranks, places = rank_sum(one, loss, reach), np.flatnonzero(size == one)
         for start in range(0, places.size, _PORTION):
             some = places[start : start + _PORTION]
+            # Filled up to one length, since every length would be compiled anew; the padding is
+            # not computed.
             padded = np.pad(target.flat[some], (0, _PORTION - some.size))
             bounds = _bounds_of_first(padded, np.int64(some.size), ranks, by_rate=by_rate)
             found.reshape(2, -1)[:, some] = np.stack(bounds)[:, : some.size]
@@ -220,6 +222,8 @@ def _searched(
         return (above > 0) if by_rate else (above >= 0)
 
     start, end = map(jnp.asarray, _LOG_SLOPES)
+    # Bisection first, since Newton's method on a curve that is flat at both ends would leave the
+    # range from a far start; clipping keeps it inside the bracket.
     low, high = bisect(passed, start, end, steps=_HALVINGS)
 
     def newton(_: Array, log_slope: Array) -> Array:
@@ -228,6 +232,8 @@ def _searched(
         return jnp.clip(log_slope - step, low, high)
 
     at = jax.lax.fori_loop(0, _NEWTON, newton, 0.5 * (low + high))
+    # Two evaluations beside Newton's result make a bracket of it; where one has the wrong sign,
+    # the old end of the bracket is taken on that side.
     around = _AROUND * (1 + jnp.abs(at))
     left, right = jnp.maximum(at - around, low), jnp.minimum(at + around, high)
     left, right = jnp.where(passed(left), low, left), jnp.where(passed(right), right, high)
@@ -264,6 +270,7 @@ def _rank_bounds_at(
 
     low, high = _searched(target, ranks, by_rate=by_rate)
     found = low if by_rate else high
+    # The bounds are constants to derivatives: theirs are those of the line below.
     slope, log_Z, mean, rate = jax.lax.stop_gradient(point(found))
 
     def missed(log_slope: Array) -> Array:

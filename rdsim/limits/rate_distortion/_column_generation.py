@@ -46,7 +46,7 @@ def solve_on_host(
     K: Float[np.ndarray, "y u"],
     slope: float,
     tolerance: float,
-    light: Bool[np.ndarray, " y"] | None = None,
+    rare: Bool[np.ndarray, " y"] | None = None,
 ) -> _Solved:
     r"""Solve one slope by the cheapest way that its table allows.
 
@@ -56,7 +56,7 @@ def solve_on_host(
         K: its `shifted_kernel`.
         slope: s >= 0 in bits per unit of distortion, or inf.
         tolerance: certified gap in bits at which to stop.
-        light: rows that are taken for rows without mass, where that makes a solution easier.
+        rare: rows that are taken for rows without mass, where that makes a solution easier.
 
     Returns:
         The pmf q and the dual slacks w, both (|U|,); zero for letters outside the working set.
@@ -64,12 +64,16 @@ def solve_on_host(
     """
     if (a := _hamming_kernel(K)) is not None:
         return _water_filling(p, a)
-    if light is not None:
-        p = np.where(light, 0.0, p)
+    if rare is not None:
+        p = np.where(rare, 0.0, p)
+    # A row without mass asks for nothing: its kernel is set to one, so that nu Z = p = 0 has a
+    # solution and no zero is divided by.
     without_mass = ~(p > 0)[:, None]
     excess, K = np.where(without_mass, 0.0, excess), np.where(without_mass, 1.0, K)
     if K.shape[1] <= FEW_LETTERS:
         return dense(p, K, tolerance)
+    # A few steps of Blahut-Arimoto from the uniform pmf are enough to choose a first working set
+    # by, which pricing then corrects.
     q = _blahut_arimoto(p, K, _BLAHUT_ARIMOTO_STEPS)
     # The first working set: the likeliest letter of each row.
     score = np.bincount((K * q).argmax(axis=1), weights=p, minlength=len(q))
@@ -125,6 +129,9 @@ def _best_of_blocks(
     score: Float[np.ndarray, " u"], threshold: float, blocks: int
 ) -> Bool[np.ndarray, " u"]:
     """Mark the best letter of each block of neighbours, if its score exceeds the threshold."""
+    # Neighbouring letters of a discretised source are near copies: were all violated ones to
+    # enter, the working set would fill with copies, of which the optimum uses one. Hence one a
+    # block.
     size = -(-len(score) // min(max(blocks, _BLOCKS), len(score)))
     table = np.pad(score, (0, -len(score) % size), constant_values=-1.0).reshape(-1, size)
     best = np.arange(size) == table.argmax(axis=1)[:, None]
@@ -158,6 +165,7 @@ def _column_generation(
     letters = K.shape[1]
     w, gap = np.zeros(letters), np.inf
     most = (_FULL_GRID if isinstance(K, Kronecker) else _FULL) * letters
+    # K.size / K.sum() is the number of letters over the mean number that a kernel covers.
     working = _best_of_blocks(score, 0.0, int(_COVERING * K.size / K.sum()))
     seen, pinned = working, np.zeros(letters, bool)
     for _ in range(_MAX_ROUNDS):
@@ -174,6 +182,9 @@ def _column_generation(
         k[~reached] = 1.0
         # Warm start: as far from the last q as its gap allows; early rounds are solved roughly.
         mixing = min(max(gap, 1e-8), 0.5)
+        # Solving the working set to a hundredth of a per cent of what it still misses overall is
+        # enough; the last rounds are solved to a quarter of the tolerance, and the rest is left
+        # to the pricing.
         target = max(tolerance / 4, 1e-4 * min(gap, 1.0))
         start = q[index]
         solved, slack = interior_point(k, p, start / start.sum(), mixing, target)
@@ -188,9 +199,13 @@ def _column_generation(
         gap = float(np.log2(worst))
         if gap <= tolerance:
             break
+        # Letters hardly above one wait: most of them fall below when the worst have entered.
         violated = 1 + max(tolerance / 4, 1e-2 * (worst - 1))
         entering = _best_of_blocks(np.where(working, 0.0, c), violated, len(index))
         pinned = pinned | (entering & seen)
+        # Complementary slackness tells active letters (q > 0, w = 0) from idle ones; a factor of
+        # a thousand to the safe side keeps what is undecided. Pinned letters stay, or two sets
+        # could alternate for ever.
         working = (working & ((q > 1e-3 * w) | pinned)) | entering
         seen = seen | working
     return q, w

@@ -64,6 +64,8 @@ def _output_marginal_jvp(
     _, K, Z = tilted_channel(excess, slope, q)
     Z = jnp.where(Z > 0, Z, 1.0)
     c = (p / Z) @ K
+    # Complementary slackness: 1 - c_u is the dual slack of the letter u, and of q and slack the
+    # larger tells which of the two is positive at the optimum.
     active = (q > 0) & (q > 1 - c)
     root = jnp.where(active, jnp.sqrt(jnp.where(active, q, 1.0)), 0.0)
     scaled = K * root / Z[:, None]
@@ -82,6 +84,8 @@ def _output_marginal_jvp(
             symmetric=True,
         )
 
+    # The derivative's error is that of q to first order, while the certificate sees it to second
+    # order: one Newton step on the support makes up for it, unless it leaves the simplex.
     polished = jnp.where(active, q + solve(jnp.where(active, c - 1, 0.0)), q)
     q = jnp.where(jnp.all(polished >= 0), polished, q)
     _, dc = jax.jvp(lambda p, e, s: optimality(p, e, s, q), problem, change)

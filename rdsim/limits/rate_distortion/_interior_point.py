@@ -108,6 +108,9 @@ def primal_dual(
     q = (1 - mixing) * q_start + mixing / size
     nu = p / (K @ q)
     c = nu @ K
+    # After the division the largest c is 1 - mixing, so that every slack is at least that of
+    # `mixing`: far from the boundary for a cold start, as close as the expected gap for a warm
+    # one.
     nu, w = nu * (1 - mixing) / xp.max(c), 1 - c * (1 - mixing) / xp.max(c)
     infinite = xp.asarray(xp.inf)
     return while_loop(
@@ -129,6 +132,8 @@ def _newton(K: Any, p: Any, state: Newton) -> Newton:
     # Eliminating dw and dnu leaves these equations for dq.
     solve = _normal_equations(K, nu / Z, q, w)
     # Predictor: straight for q w = 0. How far it could go says how much centring is needed.
+    # The linear conditions w = 1 - K^T nu hold from the start and after every step of any length;
+    # only the products have to be solved for.
     dq, dZ, dnu, dw = _direction(K, p, Z, state, solve, (0.0, 0.0, 0.0))
     primal, dual = _step_sizes(state, dq, dnu, dw, 1.0)
     mu_predicted = ((q + primal * dq) @ (w + dual * dw)) / size
@@ -142,6 +147,7 @@ def _newton(K: Any, p: Any, state: Newton) -> Newton:
     both = xp.minimum(primal, dual)
     primal, dual = xp.where(cycling, both, primal), xp.where(cycling, both, dual)
     q, nu, w = q + primal * dq, nu + dual * dnu, w + dual * dw
+    # The gap is that of q alone (C5), not of nu and w: it is certified whatever the steps do.
     gap = xp.log2(xp.max((p / (K @ (q / q.sum()))) @ K))
     alive = xp.isfinite(gap) & xp.all(q > 0) & xp.all(w > 0)
     after = Newton(q, nu, w, gap, xp.minimum(state.least, mu), state.steps + 1, alive)
@@ -167,6 +173,9 @@ def _direction(
     The terms are the target, and those of second order of the predictor, dq dw and dnu dZ.
     """
     target, qw, nuZ = terms
+    # Elimination: dw = -K^T dnu from the linear condition, dnu = row - nu/Z K dq from the
+    # products of the rows; put into the products of the letters they leave (H + diag(w/q)) dq =
+    # right-hand side.
     row = (p - state.nu * Z - nuZ) / Z
     dq = solve((target - state.q * state.w - qw) / state.q + row @ K)
     dZ = K @ dq

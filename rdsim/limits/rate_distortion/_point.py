@@ -21,7 +21,7 @@ from rdsim.limits.rate_distortion._separable import Cost, SumOfAxes
 from rdsim.namespaces import select
 from rdsim.threads import blas_threads_for, one_blas_thread
 
-_LIGHT: Final = 1e-3
+_RARE: Final = 1e-3
 """Mass of the rows that are certified apart, relative to the tolerance: each may cost some tens of bits."""
 _COVER: Final = 1e-2
 """Mass of q for rows that are certified apart and that no other letter reaches, relative to the tolerance."""
@@ -92,7 +92,7 @@ def _certify(
     cost: Any,
     slope: Any,
     q: Float[Any, " u"],
-    light: Bool[np.ndarray, " y"] | None = None,
+    rare: Bool[np.ndarray, " y"] | None = None,
 ) -> Point:
     r"""Prove a point of R(D) from the output marginal q, whatever q is (C5).
 
@@ -101,7 +101,7 @@ def _certify(
     `cost` is K times the excess distortion, |Y| x |U| as K: arrays, or what has products with vectors.
 
     The bound holds for every $\nu$ in the place of p / Z, $F^* \ge \sum_y p_y \log_2 (\nu_y / p_y) - \log_2 \max_u (\nu K)_u$
-    (Jensen). With $\nu_y = p_y$ light rows lift no letter above one and cost $p_y \log_2 (1/Z_y)$ bits; of both bounds
+    (Jensen). With $\nu_y = p_y$ rare rows lift no letter above one and cost $p_y \log_2 (1/Z_y)$ bits; of both bounds
     the better one is taken.
     """
     xp = K.__array_namespace__()
@@ -112,8 +112,8 @@ def _certify(
     rate = -(p @ safe_log2(Z)) - spent
     # A letter of probability zero may have no finite distortion to the support. It adds nothing to c.
     certificate = xp.log2(xp.max(ratio @ K))
-    if light is not None:
-        apart = np.log2(np.max(np.where(light, p, ratio) @ K)) - p[light] @ safe_log2(Z[light])
+    if rare is not None:
+        apart = np.log2(np.max(np.where(rare, p, ratio) @ K)) - p[rare] @ safe_log2(Z[rare])
         certificate = np.minimum(certificate, apart)
     rounding = 4 * np.finfo(float).eps * sum(K.shape)  # of sums over y and over u
     valid = xp.all((Z > 0) | (p == 0))
@@ -129,27 +129,28 @@ def _best_candidate(
     slope: Any,
     tolerance: Any,
     solved: tuple[Float[Any, " u"], Float[Any, " u"]],
-    light: Bool[np.ndarray, " y"] | None = None,
+    rare: Bool[np.ndarray, " y"] | None = None,
 ) -> Point:
     """Certify what a solver has found.
 
     The interior point returns q with all letters a little above zero. Three candidates are certified:
     that q, its active letters alone (exact zeros elsewhere), and at slope zero the best constant.
     A later candidate replaces an earlier one if its gap is as good, or within the tolerance.
-    `cost` and `light` are those of `_certify`, `constants` are the `constant_distortions`.
+    `cost` and `rare` are those of `_certify`, `constants` are the `constant_distortions`.
     """
     xp = K.__array_namespace__()
 
     def certified(q: Any) -> Point:
         q = q / q.sum()
-        if light is not None:
-            q = _covering(K, q, light, _COVER * min(tolerance, _LARGEST))
-        return _certify(p, K, cost, slope, q, light)
+        if rare is not None:
+            q = _covering(K, q, rare, _COVER * min(tolerance, _LARGEST))
+        return _certify(p, K, cost, slope, q, rare)
 
     q, w = solved
     point = certified(q)
     # Complementary slackness: of q_u w_u = mu the larger factor says which of the two is not zero.
     pruned = certified(xp.where(q > w, q, 0.0))
+    # Exact zeros name the support, which the derivatives need.
     point = select(pruned.gap <= xp.maximum(tolerance, point.gap), pruned, point)
     # A constant letter is the limit of the optima as the slope falls to zero.
     best = xp.arange(q.size) == xp.argmin(constants)
@@ -158,23 +159,23 @@ def _best_candidate(
     return select(use, constant, point)
 
 
-def _light_rows(p: Float[np.ndarray, " y"], tolerance: float) -> Bool[np.ndarray, " y"] | None:
+def _rare_letters(p: Float[np.ndarray, " y"], tolerance: float) -> Bool[np.ndarray, " y"] | None:
     """The rows of least mass that make up a small part of the tolerance together; None if there are none.
 
     The interior point would have to follow its path until q w is as small as their masses, and of 1e-300 it cannot.
     """
     order = np.argsort(p, kind="stable")
-    light = np.zeros(p.size, bool)
-    light[order] = np.cumsum(p[order]) <= _LIGHT * min(tolerance, _LARGEST)
-    light &= p > 0
-    return light if light.any() else None
+    rare = np.zeros(p.size, bool)
+    rare[order] = np.cumsum(p[order]) <= _RARE * min(tolerance, _LARGEST)
+    rare &= p > 0
+    return rare if rare.any() else None
 
 
 def _covering(
-    K: Any, q: Float[np.ndarray, " u"], light: Bool[np.ndarray, " y"], mass: float
+    K: Any, q: Float[np.ndarray, " u"], rare: Bool[np.ndarray, " y"], mass: float
 ) -> Float[np.ndarray, " u"]:
-    """Q with a little mass for the best letters of light rows that it hardly reaches, if there are any."""
-    bare = np.flatnonzero(light & (K @ q < mass))
+    """Q with a little mass for the best letters of rare rows that it hardly reaches, if there are any."""
+    bare = np.flatnonzero(rare & (K @ q < mass))
     if not bare.size:
         return q
     cover = np.bincount(K.argmax(axis=1)[bare], minlength=q.size) / bare.size
@@ -215,18 +216,18 @@ def solver_on_host(
     def solve(slope: float, tolerance: float) -> Point:
         K: Any
         cost: Any
-        light = _light_rows(p, tolerance)
+        rare = _rare_letters(p, tolerance)
         if axes is None:
             K = shifted_kernel(excess, slope)
-            solved = solve_on_host(p, excess, K, slope, tolerance, light)
+            solved = solve_on_host(p, excess, K, slope, tolerance, rare)
             cost = _cost(K, excess)
-            return _best_candidate(p, K, cost, constants, slope, tolerance, solved, light)
+            return _best_candidate(p, K, cost, constants, slope, tolerance, solved, rare)
         with one_blas_thread():  # the factors are small, however large the table is
             K = axes.kernel(slope)
-            heavy = p if light is None else np.where(light, 0.0, p)
-            solved = solve_separable(heavy, axes, K, slope, tolerance)
+            common = p if rare is None else np.where(rare, 0.0, p)
+            solved = solve_separable(common, axes, K, slope, tolerance)
             cost = Cost(axes, K)
-            return _best_candidate(p, K, cost, constants, slope, tolerance, solved, light)
+            return _best_candidate(p, K, cost, constants, slope, tolerance, solved, rare)
 
     return solve
 

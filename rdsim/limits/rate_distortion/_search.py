@@ -89,6 +89,8 @@ def _line_at_target(point: Point, goal: Any, by_rate: bool) -> Any:
     if not by_rate:
         at_end = xp.where(point.excess >= goal, floor, 0.0)
         return xp.where(vertical, at_end, floor - slope * (goal - point.excess))
+    # Where the line of slope -s, of height `floor` at the point, comes down to the rate that is
+    # allowed.
     line = point.excess + (floor - goal) / xp.where(slope > 0, slope, 1.0)
     # The line of slope zero bounds no D, unless it says that no D has so small a rate.
     flat = xp.where(floor > goal, xp.inf, 0.0)
@@ -139,15 +141,20 @@ def _without_bits(p: Float[Any, " y"], excess: Float[Any, "y u"], slope: Any) ->
 def _narrowed(state: Bracket, new: Point, goal: Any, by_rate: bool) -> Bracket:
     """Put a new point on its side of the target, bound with it, and choose the next slope."""
     xp = goal.__array_namespace__()
+    # The first point is solved at slope inf, the left end: it is put to the left whatever
+    # rounding says.
     is_left = (new.rate >= goal) if by_rate else (new.excess <= goal)
     is_left = is_left | (state.steps == 0)
     left, right = select(is_left, (new, state.right), (state.left, new))
     lower = xp.maximum(state.lower, _line_at_target(new, goal, by_rate))
     upper = _chord_at_target(left, right, goal, by_rate)
+    # The chord is also the slope of the next trial: if the curve is straight between the points,
+    # the supporting line of that slope is the chord, and both bounds meet at once.
     width = right.excess - left.excess
     chord = (left.rate - right.rate) / xp.where(width > 0, width, xp.inf)
     x, y = (left.rate, right.rate) if by_rate else (left.excess, right.excess)
     secant = left.slope + _fraction(x, y, goal) * (right.slope - left.slope)
+    # While the left end is still at slope inf only the chord has a slope.
     usable = xp.isfinite(secant) & (state.steps % 2 == 1) & (x != y)
     slope = xp.where(usable, secant, chord)
     return Bracket(left, right, slope, lower, upper, state.steps + 1)
@@ -230,9 +237,12 @@ def _next_slope(state: _SlopeBracket, coordinate: Callable[[Point], Any], goal: 
     downwards = xp.minimum(high, chord) / _OUTWARDS
     inside = xp.isfinite(high) & (low > 0)
     low_, high_ = xp.where(inside, low, 1.0), xp.where(inside, high, 2.0)
+    # Two roots, since the product of both slopes may overflow.
     middle = xp.sqrt(low_) * xp.sqrt(high_)
     fraction = xp.clip(_fraction(coordinate(right), coordinate(left), goal), 0.0, 1.0)
     secant = low_ + fraction * (high_ - low_)
+    # A trial exactly at the interpolated slope would mostly land on the same side again, as with
+    # regula falsi, and leave the other end where it is.
     beside = xp.maximum(_INWARDS * (high_ - low_), 0.4 * _NARROW * secant)
     beside = secant + xp.where(state.steps % 2 == 0, beside, -beside)
     between = xp.where(state.steps % 3 == 2, middle, xp.clip(beside, low_, high_))
@@ -266,6 +276,7 @@ def _first_slope(p: Float[Any, " y"], excess: Float[Any, "y u"]) -> Any:
     base = xp.where(xp.isinf(excess[:, constant]), 0.0, excess[:, constant])[:, None]
     change = xp.where(mass, excess - base, 0.0)
     helps, differs = xp.any(change < 0, axis=0), xp.any(change != 0, axis=0)
+    # Constants that are as good as the best but for rounding make the first slope zero.
     rounding = 4 * np.finfo(float).eps * sum(excess.shape) * costs[constant]
     as_good = differs & (costs - costs[constant] <= rounding)
     scale = xp.max(xp.where(xp.isfinite(change), xp.abs(change), 0.0), axis=0)

@@ -88,8 +88,13 @@ class Kronecker:
         """Return b -> x with (K^T diag(weight) K + diag(w / q)) x = b, to the digits that Newton's method needs."""
         table = weight.reshape(self.A.shape[0], -1)
         H = ((self.A**2).T @ table @ self.B**2).ravel()  # its diagonal
+        # Jacobi scaling: rest is then the share of w/q in each diagonal entry, between 0 (a
+        # letter in use) and 1 (one whose q vanishes, for which the matrix is nearly the
+        # identity).
         scale = 1 / np.sqrt(H + w / q)  # makes the diagonal of the whole matrix one
         rest = scale**2 * (w / q)
+        # What an error of the residual does to q w, over what may be left of it: conjugate
+        # gradients stop where all of these are below one.
         per_product = q / scale / (_PRECISE * (q @ w) / q.size)
         rows, columns = np.ascontiguousarray(self.A.T), np.ascontiguousarray(self.B.T)
         precondition: list[_Linear] = []
@@ -107,6 +112,8 @@ class Kronecker:
                     return scale * x
                 self._factors = True
             if not precondition:
+                # Letters of rest near one are solved by their diagonal; the block of all others
+                # is factored once for each set of equations, as preconditioner.
                 used = np.flatnonzero(rest < 1 - _SETTLED)
                 precondition.append(self._solver_of(used, table, scale))
             x, _ = conjugate_gradients(apply, scale * b, per_product, b.size, precondition[0])
@@ -141,6 +148,8 @@ class Kronecker:
         scales = scale.reshape(n1, n2)
         H = np.zeros((n1, n2, n1, n2))
         first, second = np.triu_indices(n1)
+        # H[(u1,u2),(v1,v2)] = sum over y1, y2 of D A A B B: summed over y1 for every pair (u1,
+        # v1) first, then over y2.
         over_first = (self.A[:, first] * self.A[:, second]).T @ table
         reach = 0
         for start in range(0, len(first), _PAIRS_AT_ONCE):
@@ -189,6 +198,8 @@ def conjugate_gradients(
         if not np.abs(weights * residual).max() > 1:  # NaN ends it too
             break
         moved = apply(direction)
+        # The method of Hestenes and Stiefel; square is the squared residual in the preconditioned
+        # norm.
         length = square / (direction @ moved)
         x += length * direction
         residual -= length * moved
@@ -209,11 +220,15 @@ class SumOfAxes(NamedTuple):
     def found_in(cls, excess: Float[np.ndarray, "y u"]) -> "SumOfAxes | None":
         """The axes of a table that is such a sum, exactly, with the least work of a product; None if it is not."""
         m, n = excess.shape
+        # Below so many letters the table is no burden, and looking for axes would cost more than
+        # they save.
         if min(m, n) < _FEWEST or not np.isfinite(excess).all():
             return None
         draws = np.random.default_rng(0)
         some = draws.integers(m, size=_LOOKED_AT), draws.integers(n, size=_LOOKED_AT)
         cuts = itertools.product(_divisors(m), _divisors(n))
+        # The cheapest cut first. Most are refuted by a few random entries, and the one that is
+        # not by all.
         for m1, n1 in sorted(cuts, key=lambda cut: cut[0] * cut[1] + (m // cut[0]) * (n // cut[1])):
             m2, n2 = m // m1, n // n1
             table = excess.reshape(m1, m2, n1, n2)

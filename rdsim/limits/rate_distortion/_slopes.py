@@ -95,6 +95,7 @@ def _in_portions(
     if len(slopes) <= most or validation.is_traced(slopes, p, excess):
         return solve(slopes)
     count = len(slopes)
+    # As few calls as the limit allows, of nearly equal size.
     calls = -(-count // most)
     filled = np.pad(np.asarray(slopes), (0, -count % calls), mode="edge")
     parts = []

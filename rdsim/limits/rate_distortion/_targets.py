@@ -146,7 +146,11 @@ def _changes(
     tangents: tuple[Array, Array, Array],
     by_rate: bool,
 ) -> Float[Array, " t"]:
-    """Change of the limit at each target: linear in the tangents, with both ends of the curve."""
+    """Apply the envelope theorem of the module docstring at each target; return the change of the limit.
+
+    It is linear in the tangents. At rate zero, where the optimum is the best constant letter, the limit D is that
+    letter's distortion and the limit R zero: both ends have derivatives of their own.
+    """
     p, excess, goals = problem
     dp, de, dgoals = tangents
     costs = constant_distortions(p, excess)
@@ -156,6 +160,8 @@ def _changes(
     def change_at(target: tuple[Array, Array, Optimum]) -> Array:
         goal, dgoal, (slope, q) = target
         Q, _, Z = tilted_channel(excess, slope, q)
+        # The three terms of the envelope theorem in the module docstring, at the optimum of this
+        # target.
         by_source = -jnp.sum(dp * safe_log2(Z))
         by_distortions = jnp.sum(p[:, None] * Q * de)
         if by_rate:

@@ -141,6 +141,7 @@ def _equal_noise(
     def nats(log_noise: Array) -> Array:
         return jnp.sum(jnp.log1p(variances / jnp.exp(log_noise)[..., None]), axis=-1)
 
+    # Both ends in closed form: nats(log_noise) falls from at least x to at most x between them.
     start = log_noise(x), log_noise(x / variances.size)
     _, high = bisect(lambda log_noise: nats(log_noise) <= x, *start, steps=_HALVINGS)
     noise = jnp.exp(implicit_root(lambda log_noise: nats(log_noise) - x, high))[..., None]
@@ -154,6 +155,8 @@ def _high_rate(variances: Float[Array, " k"]) -> Float[Array, ""]:
     x = jnp.log(variances)
     x = x - x.mean()
     # The mean of x is zero: subtracting it keeps the digits of a small difference.
+    # ln mean e^x = ln(1 + mean(e^x - 1 - x)), as the mean of x is zero: second order from the
+    # start.
     near = jnp.log1p(jnp.mean(jnp.expm1(jnp.minimum(x, 1.0)) - jnp.minimum(x, 1.0)))
     far = jax.scipy.special.logsumexp(x) - math.log(x.size)
     return 0.5 * x.size / LN2 * jnp.where(x.max() < 1.0, near, far)

@@ -174,6 +174,8 @@ def _solve(points: np.ndarray, p: np.ndarray, slope: float, tolerance: float) ->
     used, dual = p > 0, p.copy()
     y, p = points.reshape(len(p), -1)[used], p[used]
     mean = p @ y
+    # 2^(-s |y-u|^2) = e^(-|z-v|^2/2) with z = sqrt(2 s ln 2) y: a unit Gaussian kernel in these
+    # units. Centring keeps the digits of distances between points that are far from the origin.
     scale = math.sqrt(2 * slope * LN2)
     if scale == 0:
         variance = float(np.sum(p @ (y - mean) ** 2))

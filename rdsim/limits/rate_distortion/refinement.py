@@ -125,6 +125,8 @@ def _optimum_at(p: Array, d: Array, D: float) -> tuple[float, np.ndarray, float]
             low = middle
         else:
             high = middle
+        # D jumps where the curve is straight: there the bisection closes on the critical slope,
+        # at which the optimum is not unique, and the linear program mixes its ends.
         if abs(float(curve.distortion[0]) - D) < _CLOSE:
             break
     s = float(curve.slope[0])
@@ -174,6 +176,7 @@ def _least_residual(
     M = np.concatenate([row for row, _ in rows])
     b = np.concatenate([np.asarray(value) for _, value in rows])
     n, k = us + us * us, b.size
+    # q1 and J are distributions: each sums to one, exactly.
     total = np.concatenate([np.ones(us), np.zeros(us * us + 2 * k)])
     both = np.concatenate([np.zeros(us), np.ones(us * us), np.zeros(2 * k)])
     found = linprog(

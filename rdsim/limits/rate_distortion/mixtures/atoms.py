@@ -119,6 +119,8 @@ def solve_atoms(z: np.ndarray, p: np.ndarray, tolerance: float) -> Atoms:
             break
         v = np.concatenate([state.v, entering])
         q = np.concatenate([state.q, np.zeros(len(entering))])
+        # A warm start as far from the last weights as c exceeds one: the new atoms need some mass
+        # to grow from.
         mixing = min(max(seen, 1e-8), 0.5)
         state = _with_optimal_weights(z, p, v, q, mixing, tolerance / 8)
     merged = merged_and_moved(z, p, best, _MERGING_RADIUS, tolerance)
@@ -178,6 +180,8 @@ def _lowered_dual(
 
 def _lattice(z: np.ndarray) -> np.ndarray:
     """A lattice over the points, or the points if they are fewer."""
+    # A regular lattice: kernels at its distance sum to a constant, so that every place is
+    # covered.
     axes = [
         np.linspace(low, high, math.ceil((high - low) / _SPACING) + 1)
         if high > low
@@ -205,6 +209,8 @@ def _with_optimal_weights(
 ) -> Mixture:
     """Solve for the weights of the given atoms by the interior point, and drop idle atoms."""
     energy = half_squares(z, v)
+    # Each row is divided by its largest entry: no shift changes the minimiser, and nothing
+    # underflows.
     K = np.exp(energy.min(axis=1)[:, None] - energy)
     with np.errstate(all="ignore"):  # a step that leaves the numbers is not taken
         q, w = interior_point(K, p, start / start.sum(), mixing, tolerance / LN2)

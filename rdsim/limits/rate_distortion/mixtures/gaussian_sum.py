@@ -66,6 +66,8 @@ def taylor(z: np.ndarray, nu: np.ndarray, cells: Cells, order: int) -> np.ndarra
     Shape (cells, cells, order, order), and (cells, 1, order, 1) on the line.
     """
     half, flat = HALF_WIDTH[z.shape[1]], z.shape[1] == 1
+    # The kernel factorises over the axes: all coefficients are products of one-dimensional
+    # Hermite tables, summed over the points by matrix products.
     across = np.ones((1, 1, len(z))) if flat else _hermite(cells[1], z[:, 1], half, order)
     found = np.zeros((len(cells[0]), len(cells[1]), order, len(across)))
     chunk = max(1, _CHUNK // (order * len(z)))
@@ -86,6 +88,8 @@ def _hermite(centres: np.ndarray, x: np.ndarray, half: float, order: int) -> np.
     if order > 1:
         table[1] = -half * offset * table[0]
     for k in range(1, order - 1):
+        # The recurrence of the Hermite polynomials, He_{k+1} = x He_k - k He_{k-1}, with
+        # factorials and half widths taken in, so that nothing grows.
         table[k + 1] = -half / (k + 1) * (offset * table[k] + half * table[k - 1])
     return table
 
@@ -138,6 +142,7 @@ def largest_value(z: np.ndarray, nu: np.ndarray, margin: float) -> Bound:
     for depth in range(_MAX_DEPTH):
         width = wide * 0.5**depth
         bound, value = _box_bounds(a, third, cell, at, width)
+        # A value of the polynomial less the remainder is certainly reached by c.
         if len(value) and (value - missed[cell]).max() > seen:
             best = int(np.argmax(value - missed[cell]))
             seen = float(value[best] - missed[cell[best]])
@@ -190,6 +195,8 @@ def _box_bounds(
         return np.zeros(0), np.zeros(0)
     bound, value = (np.concatenate(part) for part in zip(*parts, strict=True))
     x, y = width
+    # Taylor's remainder of third order in the box: the largest third derivatives over the whole
+    # cell, times products of the half widths.
     return bound + third[cell] @ np.array([x**3, x * x * y, x * y * y, y**3]), value
 
 
@@ -210,6 +217,9 @@ def _quadratic_bounds(
     gx, gy = derivative(1, 0), derivative(0, 1)
     hxx, hxy, hyy = derivative(2, 0), derivative(1, 1), derivative(0, 2)
     x, y = width
+    # Axis by axis the quadratic is maximised exactly, and the mixed term is at most |hxy| x y. A
+    # concave quadratic is nowhere higher than its unconstrained peak, -g^T H^-1 g / 2 above the
+    # centre.
     bound = parabola(gx, hxx, x) + parabola(gy, hyy, y) + np.abs(hxy) * x * y
     if y > 0:
         determinant = hxx * hyy - hxy**2

@@ -70,6 +70,7 @@ def _climb(z: np.ndarray, nu: np.ndarray, u: np.ndarray, steps: int) -> np.ndarr
         best, height = np.where(higher[:, None], u, best), np.where(higher, total, height)
         gradient = np.einsum("mn,mni->mi", weight, offset)
         second = np.einsum("mn,mni,mnj->mij", weight, offset, offset, optimize=True)
+        # The Hessian of c is sum nu K (o o^T - I), with o the offsets.
         value, vector = np.linalg.eigh(second - total[:, None, None] * np.eye(z.shape[1]))
         # In the eigenbasis: gradient over magnitude of curvature, cut to the longest step.
         along = np.einsum("mi,mij->mj", gradient, vector)

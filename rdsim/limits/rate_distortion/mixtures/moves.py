@@ -113,6 +113,8 @@ def _line_search(
     if no step improves.
     """
     shrinking = dq < -0.9 * state.q
+    # At most nine tenths of a weight may go in one step, and no atom may move by more than half a
+    # kernel width: the Hessian says nothing about places farther away.
     reach = min(1.0, 0.9 * np.min(-state.q[shrinking] / dq[shrinking], initial=np.inf))
     reach = min(reach, 0.5 / max(float(np.max(np.abs(dv))), 1e-300))
     for _ in range(_HALVINGS):
@@ -146,6 +148,8 @@ def _hessian(
     n, k, d = offset.shape
     p = nu_K @ q  # since K q = Z
     jacobian = np.concatenate([nu_K, (q[:, None] * nu_K[:, :, None] * offset).reshape(n, -1)], 1)
+    # Gauss-Newton part: the Hessian of -sum p ln Z is J^T diag(1/p) J, J the derivatives of p ln
+    # Z, less sum nu d2Z.
     hessian = (jacobian / p[:, None]).T @ jacobian
     curvature = np.einsum("nk,nki,nkj->kij", nu_K, offset, offset, optimize=True)
     curvature -= c[:, None, None] * np.eye(d)
