@@ -260,6 +260,7 @@ def check_distortion(distortion: ArrayLike, minimum: Float[Array, ""]) -> Float[
     """Check that no distortion lies below the least one, D_min, by more than rounding."""
     D = validation.interval("distortion", distortion, low=0.0)
     if not validation.is_traced(D, minimum):
+        # D_min is a sum that a caller may have taken in another order.
         below = np.asarray(D) < float(minimum) * (1 - 1e-12)
         if below.any():
             raise ValueError(

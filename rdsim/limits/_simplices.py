@@ -40,6 +40,7 @@ def least_difference(
     corners = np.eye(letters)[None]
     # G at the corners is kept: each half of a simplex has one corner that the whole did not have.
     at_corner = subtracted(corners)
+    # The edges of a simplex, by their two corners.
     pairs = np.array([(i, j) for i in range(letters) for j in range(i)], int).reshape(-1, 2)
     known, best, settled = math.inf, corners[0].mean(axis=0), math.inf
     for _ in range(_DEPTH * max(letters - 1, 1) + 1):

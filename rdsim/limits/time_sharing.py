@@ -53,5 +53,7 @@ def time_shared_loss(
     found = np.empty((len(columns), *R.shape))
     for place, column in enumerate(columns):
         corners = lower_hull(bits, column)
+        # Beyond the last corner more bits do not help: interp keeps its value; before the first
+        # it is infinite.
         found[place] = np.interp(R, bits[corners], column[corners], left=np.inf)
     return jnp.asarray(np.moveaxis(found, 0, -1).reshape((*R.shape, *loss.shape[1:])))

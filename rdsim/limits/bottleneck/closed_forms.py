@@ -181,9 +181,11 @@ def _dsbs_rate(
     # chosen: an infinite derivative of an unused branch would turn into NaN when it is multiplied
     # by zero.
     inside = (relevance >= _LINEAR) & (relevance < everything)
-    kept = inverse_binary_capacity(jnp.where(inside, relevance, 0.5))
+    # The relevance is the capacity of the product of both biases, that of the source and of the
+    # test channel.
+    product = inverse_binary_capacity(jnp.where(inside, relevance, 0.5))
     divisor = jnp.where(bias > 0, bias, 1.0)
-    value = binary_capacity(jnp.minimum(kept / divisor, 1.0))
+    value = binary_capacity(jnp.minimum(product / divisor, 1.0))
     linear = jnp.minimum(relevance / divisor**2, 1.0)
     below = (relevance < everything) | (relevance == 0)
     # At the end of the curve, where the relevance is all there is, the rate rises infinitely fast.

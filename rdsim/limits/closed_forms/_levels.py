@@ -45,6 +45,7 @@ def with_rate_at_zero(
 def descending(values: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Sort the values, greatest first, and sum what follows each."""
     ordered = jnp.sort(values)[::-1]
+    # Summed from the smallest on, so that the tail keeps its digits beside a large first value.
     smaller = jnp.cumsum(ordered[::-1])[::-1][1:]
     return ordered, jnp.append(smaller, 0.0)
 

@@ -125,6 +125,7 @@ def _vector_gaussian(
     # Water-filling: with k components coded, D = k theta + (variance of the others).
     components = jnp.arange(1, variance.size + 1)
     theta, last = greatest((D[..., None] - unfilled) / components)
+    # The components above the water level; the others are reproduced by their mean.
     coded = components <= 1 + last[..., None]
     gain = safe_log2(variance) - safe_log2(theta)[..., None]
     rate = 0.5 * jnp.sum(jnp.where(coded, gain, 0.0), axis=-1)
@@ -139,6 +140,8 @@ def _minus_log2(
 ) -> Float[Array, "*grid"]:
     maximal = 1 / rate_parameter
     D = at_most(distortion, maximal)
+    # A harmless argument where D is zero, since a NaN of the unused branch would spread into
+    # derivatives.
     log_D = jnp.log2(jnp.where(D > 0, D, 1.0))
     rate = up_to(maximal, -jnp.log2(rate_parameter) - log_D, distortion)
     return with_rate_at_zero(distortion, rate, jnp.inf)

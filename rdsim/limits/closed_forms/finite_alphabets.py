@@ -163,6 +163,7 @@ def _erasure(p: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Float[
     letters = jnp.arange(1, p.size + 1)
     theta, last = greatest((D[..., None] - unfilled) / letters)
     levelled = letters <= 1 + last[..., None]
+    # H(Y) - D H(v) with v the erased letters' distribution, m / D: D H(v) = sum eta(m) - eta(D).
     erased = jnp.sum(jnp.where(levelled, _eta(theta)[..., None], _eta(p)), axis=-1)
     return up_to(maximal, entropy(p) - (erased - _eta(D)), distortion)
 

@@ -244,7 +244,8 @@ def _multiplier(log: float) -> float:
 def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
     """Find lambda that is about the best for each number of nats and share, shape (nats, T).
 
-    They are sought on powers of one ratio, of which each number of nats has a range of its own.
+    They are sought on powers of one ratio, of which each number of nats has a range of its own, and refined by a
+    parabola through the best three. Any multiplier gives a bound: what is lost here is tightness.
     """
     step = math.log(_RATIO)
     lowest = math.ceil(math.log(LEAST_MULTIPLIER) / step)

@@ -229,8 +229,8 @@ def covered(joint: Reals) -> bool:
 def joined(joint: Reals) -> Reals:
     """Drop letters of no mass, and join those of query or item that the other cannot tell apart."""
     for _ in range(2):
-        kept = reduced(joint)
-        joint = (kept.channel * kept.py).T
+        source = reduced(joint)
+        joint = (source.channel * source.py).T
     return joint
 
 

@@ -407,8 +407,8 @@ def _averages(rho: Reals, free: list[int], log_gamma: Reals) -> list[_Average]:
         # function decreases.
         certain = np.where(place < 0, kernel, 0.0).sum(axis=1)
         matrix = np.zeros((size, size))
-        kept = np.where(place < 0, 0.0, kernel)
-        np.add.at(matrix, (np.arange(size)[:, None], np.clip(place, 0, size - 1)), kept)
+        on_grid = np.where(place < 0, 0.0, kernel)
+        np.add.at(matrix, (np.arange(size)[:, None], np.clip(place, 0, size - 1)), on_grid)
         found.append(_Average(matrix, certain))
     return found
 

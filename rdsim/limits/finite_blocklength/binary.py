@@ -125,6 +125,8 @@ def log_binomials(size: int, widest: int, log_hit: float, log_missed: float) -> 
     Of these two neither follows from the other where q is within a rounding of zero or one.
     """
     m, k = np.arange(size + 1.0)[:, None], np.arange(widest + 1.0)
+    # Log-gammas instead of factorials; outside k <= m the arguments are harmless and the result
+    # is masked.
     rest = np.maximum(m - k, 0.0)
     log_count = special.gammaln(m + 1) - special.gammaln(k + 1) - special.gammaln(rest + 1)
     return np.where(k <= m, log_count + k * log_hit + rest * log_missed, -np.inf)
@@ -150,11 +152,14 @@ def _bernoulli_bounds(
         n, K, epsilon = arguments
         log_count = log_choose(n, m)
         log_weight = log_count + m * jnp.log(p) + (n - m) * jnp.log1p(-p)
+        # With k of its ones missed a block may have at most K - k of its zeros hit.
         left = jnp.where(k <= K, K - k, 0)
         zeros = few_zeros[jnp.maximum(n - m, 0)[:, None], left]
         log_ball = logsumexp(jnp.where(k <= K, missed_ones + zeros, -jnp.inf), axis=1)
         upper = random_coding_log2_codewords(log_weight, jnp.minimum(log_ball, 0.0), epsilon)
         log_served = logsumexp(jnp.where(m <= K, log_count, -jnp.inf))
+        # The converse: M codewords serve at most M times S(n, K) blocks, and blocks of
+        # probability 1 - eps are needed.
         log_needed = _log_fewest_blocks(log_weight, log_count, epsilon)
         return jnp.maximum((log_needed - log_served) / LN2, 0.0), upper
 
@@ -170,5 +175,6 @@ def _log_fewest_blocks(
     """
     beyond = jnp.cumsum(jnp.exp(log_weight)[::-1])[::-1]  # P[weight >= k], small terms first
     after = jnp.append(beyond[1:], 0.0)
+    # The weight at which the tail passes eps is taken in part: what is bounded is a real M.
     fraction = jnp.clip((beyond - eps) / jnp.exp(jnp.maximum(log_weight, -700.0)), 0.0, 1.0)
     return logsumexp(jnp.where(after >= eps, log_count, log_count + log_from_zero(fraction)))

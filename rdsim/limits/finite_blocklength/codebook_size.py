@@ -45,6 +45,7 @@ def covering_log2_codewords(
     """Solve for log2 of the least real M >= 1 at which no code is ruled out by covering."""
 
     def failure(log2_codewords: Float[Array, ""]) -> Float[Array, ""]:
+        # M codewords serve at most the fraction M P of a case, and never more than all of it.
         served = jnp.minimum(log2_codewords * LN2 + log_ball, 0.0)
         return jnp.sum(jnp.exp(log_weight) * -jnp.expm1(served))
 
@@ -59,6 +60,7 @@ def covering_log2_codewords(
 
 def log_exponent(log_ball: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""$\ln(-\ln(1-P))$ from $\ln P$: +inf where P = 1, -inf where P = 0."""
+    # Below e^-37 the second-order term P^2/2 is less than half a unit in the last place of P.
     tiny = log_ball < _ALL_FAIL
     certain = log_ball >= 0
     log_P = jnp.where(tiny | certain, -1.0, log_ball)
@@ -75,6 +77,8 @@ def _random(
 
 def _enough(log_rate: Float[Array, " i"]) -> Float[Array, ""]:
     """log2 of a number of codewords at which every case that can be served at all is served."""
+    # M P = 800 for the case that is hardest to serve, so that (1 - P)^M <= e^-800 is zero in
+    # float64.
     hardest = jnp.min(jnp.where(jnp.isinf(log_rate), 0.0, log_rate))
     return (jnp.log(_FINISHED) - jnp.minimum(hardest, 0.0)) / LN2
 
@@ -101,6 +105,9 @@ def _root_bracket(
     def narrow(bracket: _Bracket) -> _Bracket:
         low, upper, y_low, y_upper, step = bracket
         middle = 0.5 * (low + upper)
+        # The number of steps is at most that of bisection and one: as long as the bracket is
+        # narrower than bisection would have made it, the point may lie off the middle by the
+        # difference.
         allowed = _TOLERANCE * jnp.exp2(jnp.minimum(bisections + 1.0 - step, 1000.0))
         radius = jnp.maximum(allowed - 0.5 * (upper - low), 0.0)
         # Interpolate: the root of the chord. Truncate: move it towards the middle, so that neither end

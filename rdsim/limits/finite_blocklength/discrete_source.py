@@ -111,6 +111,8 @@ def _lattice_step(source: Tilted) -> float:
     """The largest step of which all distortions are multiples, from their fractions; D/32 if none."""
     d = np.asarray(source.distortions)[np.asarray(source.p) > 0]
     finite = d[np.isfinite(d) & (d > 0)]
+    # The greatest common divisor of rational numbers: over their common denominator, that of the
+    # numerators.
     fractions = [Fraction(x).limit_denominator(_LARGEST_DENOMINATOR) for x in np.unique(finite)]
     common = math.lcm(*(x.denominator for x in fractions))
     unit = math.gcd(*(int(x * common) for x in fractions)) / common
@@ -174,6 +176,8 @@ def _coding_log2_codewords(
     """log2 M of the best code that is known: of random codewords from q* or fair ones, or of all blocks as codewords."""
     used = np.asarray(source.p) > 0
     p, d = np.asarray(source.p)[used], np.asarray(source.distortions)[used]
+    # Rounded up for a code, so that what is counted as within the distance truly is; integers up
+    # to rounding stay as they are. The converse rounds down for the same reason.
     steps = np.ceil(d / step - ROUNDING)
     letters = d.shape[1]
     every_block = n * math.log2(letters) if n * steps.min(axis=1).max() <= radius else math.inf
@@ -219,6 +223,8 @@ def _testing_log2_codewords(source: Tilted, n: int, step: float, eps: np.ndarray
     total = auxiliary.sum()
     counts = compositions(n, len(levels))
     log_p = log_multinomial(counts) + counts @ np.log(masses)
+    # Q of a type: P times 2^(sum of tilted information), over the normalisation of Q to the power
+    # n.
     log_q = log_p + (counts @ levels) * LN2 - n * math.log(total)
     log_ball = _largest_ball(source, n, step, auxiliary / total)
     log_beta = np.array([_log_beta(counts @ levels, log_p, log_q, each) for each in eps])
@@ -236,6 +242,8 @@ def _log_beta(information: np.ndarray, log_p: np.ndarray, log_q: np.ndarray, eps
     p = np.exp(log_p)
     out = np.cumsum(p)
     before = out - p
+    # Types before the edge are left out, the one in which the left-out probability reaches eps is
+    # taken in part, and all beyond it are taken.
     taken = np.clip((out - eps) / np.maximum(p, 1e-300), 0.0, 1.0)
     taken = np.where(before >= eps, 1.0, taken)
     return float(special.logsumexp(log_q, b=taken)) if taken.any() else -math.inf
@@ -247,6 +255,8 @@ def _largest_ball(source: Tilted, n: int, step: float, auxiliary: np.ndarray) ->
     Chernoff's bound on every letter always holds; the exact probability is summed where that is quick.
     """
     d = np.asarray(source.distortions)[np.asarray(source.p) > 0]
+    # Chernoff's (Markov's) bound: P[sum d <= nD] <= prod E 2^{s(D - d)}, maximised over the
+    # reproduction letter.
     exponent = np.where(np.isinf(d), -np.inf, source.slope * LN2 * (source.distortion - d))
     log_ball = n * float(np.max(special.logsumexp(exponent, axis=0, b=auxiliary[:, None])))
     log_ball = min(log_ball, 0.0)
@@ -255,6 +265,8 @@ def _largest_ball(source: Tilted, n: int, step: float, auxiliary: np.ndarray) ->
     merged = Distances(columns.offsets, _undominated(_merged_rows(columns.masses, np.maximum)[0]))
     if _too_large(n, radius, merged):
         return log_ball
+    # Products that fall below the least float are counted by `underflow`, since this must be an
+    # upper bound.
     tilt = source.slope * step * LN2
     _, exact = letter_counts.balls(n, radius, merged, tilt, underflow=letter_counts.UNDERFLOW)
     return min(log_ball, float(exact.max()))
@@ -263,7 +275,7 @@ def _largest_ball(source: Tilted, n: int, step: float, auxiliary: np.ndarray) ->
 def _undominated(masses: np.ndarray) -> np.ndarray:
     """Drop reproduction letters that another dominates: at every distance it covers at least as much."""
     within = np.cumsum(masses, axis=1)
-    kept = [
+    undominated = [
         index
         for index, row in enumerate(within)
         if not any(
@@ -272,4 +284,4 @@ def _undominated(masses: np.ndarray) -> np.ndarray:
             if rival != index
         )
     ]
-    return masses[kept]
+    return masses[undominated]

@@ -154,6 +154,7 @@ def _erasure_bounds(
         wrong = jnp.where(inside, fair, -jnp.inf)
         left = jnp.where(inside, K - k, 0)
         log_ball = jnp.where(inside, few[jnp.maximum(n - t, 0)[:, None], left], -jnp.inf)
+        # The cases that no codeword serves are one more case, with a ball of probability zero.
         weights = jnp.append((erased[:, None] + wrong).ravel(), lost)
         balls = jnp.append(log_ball.ravel(), -jnp.inf)
         lower = covering_log2_codewords(weights, balls, epsilon)

@@ -118,6 +118,8 @@ def _sphere_cases(n: int, D: float) -> tuple[np.ndarray, np.ndarray]:
     shrinks to a point. The last case holds what no codeword serves.
     """
     inner, outer = (math.sqrt(1 - D) - math.sqrt(D)) ** 2, (math.sqrt(1 - D) + math.sqrt(D)) ** 2
+    # Energies that matter: those a codeword can serve at all, less tails of probability 1e-40,
+    # which count as failures, on the safe side.
     low = max(inner, special.gammaincinv(n / 2, _IGNORED) * 2 / n)
     high = min(outer, special.chdtri(n, _IGNORED) / n)
     below = special.gammainc(n / 2, n * low / 2)
@@ -129,6 +131,7 @@ def _sphere_cases(n: int, D: float) -> tuple[np.ndarray, np.ndarray]:
     half = np.diff(edges)[:, None] / 2
     angle = (edges[:-1, None] + half * (1 + x)).ravel()
     z = low + (high - low) * np.sin(angle) ** 2
+    # dz = (high - low) sin(2 angle) d angle.
     log_width = np.log((half * w).ravel() * (high - low) * np.sin(2 * angle))
     a = 0.5 * n
     log_density = a * math.log(a) + (a - 1) * np.log(z) - a * z - special.gammaln(a)
@@ -148,6 +151,8 @@ def _sphere_codes(
 
 def _log_cap(n: int, z: np.ndarray, D: float) -> np.ndarray:
     r"""$\ln P(z)$, the fraction of the sphere within $\sqrt{nD}$ of a block of energy z."""
+    # The law of cosines for the triangle of origin, block and codeword: radii sqrt(z) and sqrt(1
+    # - D), opposite side sqrt(D).
     cosine = (1 + z - 2 * D) / (2 * np.sqrt(z * (1 - D)))
     inside = np.abs(cosine) < 1
     psi = 0.5 * np.log((1 - cosine) / (1 + cosine), where=inside, out=np.zeros_like(z))

@@ -64,6 +64,7 @@ def balls(
         for a float even when tilted.
 
     """
+    # Letters farther than the radius never occur in a ball, so that their mass may be left out.
     within = distances.offsets <= radius
     offsets = distances.offsets[within]
     weights = distances.masses[:, within] * np.exp(-tilt * offsets)
@@ -76,6 +77,7 @@ def balls(
     factor = math.exp(-tilt)
     for k in range(1, radius + 1):
         discounted[:, k] += factor * discounted[:, k - 1]
+    # Reversed: entry k is what the last class may still add when the others have used k steps.
     discounted = discounted[:, ::-1]
     if m == 1:
         counts, sums = np.array([[n]]), discounted[n:, 0]
@@ -110,7 +112,8 @@ def _all_but_last(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Add one class after the other; the last two meet in an inner product.
 
-    A row holds the tilted distribution of the distance of the letters counted so far.
+    Dynamic programming over the classes. Invariant: `counts` lists every vector of counts of the classes so far
+    with at most n letters, and a row of `rows` holds the tilted distribution of the distance of these letters.
     """
     m = len(masses)
     counts, rows = np.zeros((1, 0), int), np.eye(1, radius + 1)
@@ -118,9 +121,9 @@ def _all_but_last(
         new_counts, new_rows = [], []
         left = n - counts.sum(axis=1)
         for c in range(n + 1):
-            kept = left >= c
-            new_counts.append(np.column_stack([counts[kept], np.full(kept.sum(), c)]))
-            new_rows.append(rows[kept])
+            enough_left = left >= c
+            new_counts.append(np.column_stack([counts[enough_left], np.full(enough_left.sum(), c)]))
+            new_rows.append(rows[enough_left])
             rows = _convolved(rows, offsets, of_class)
         counts, rows = np.concatenate(new_counts), np.concatenate(new_rows)
     # Sorted by the letters that are left, the rows that can take c more are the first ones.
@@ -131,6 +134,8 @@ def _all_but_last(
     for c in range(n + 1):
         fitting = int(np.searchsorted(-left, -c, side="right"))
         counts, rows, left = counts[:fitting], rows[:fitting], left[:fitting]
+        # The probability that both parts together stay within the radius: the sum over the steps
+        # k of the others.
         found.append(np.einsum("ik,ik->i", rows, discounted[left - c]))
         two = np.column_stack([np.full(fitting, c), left - c])
         found_counts.append(np.concatenate([counts, two], axis=1))

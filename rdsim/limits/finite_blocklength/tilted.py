@@ -226,6 +226,7 @@ def _newton_polished(
     def conditions(q: np.ndarray, nats: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Residuals c - 1 and E d - D, their Jacobian in q and the slope in nats, and c."""
         # Each row relative to its least distortion: the kernel then has a one in every row.
+        # A_yu = 2^{-s d}/Z_y, so that Q(u|y) = q_u A_yu; W is the mean distortion of each letter.
         A = np.where(forbidden, 0.0, np.exp(-nats * near))
         A = A / (A @ q)[:, None]
         W = (A * plain) @ q
@@ -238,14 +239,18 @@ def _newton_polished(
 
     start, nats = q, slope * LN2
     c = conditions(q, nats)[2]
+    # A generous first guess of the support: letters that do not belong to it come out negative,
+    # and leave.
     support = (q > _MAYBE_USED * q.max()) | (c > 1 - _MAYBE_USED)
     for _ in range(2 * q.size):
         new, s = np.where(support, start, 0.0), nats
-        kept = np.append(support, True)
+        unknowns = np.append(support, True)
         for _ in range(_NEWTON_STEPS):
             residual, jacobian, _ = conditions(new, s)
             # Least squares: where q is not unique the Jacobian is singular, and the least change is made.
-            step = np.linalg.lstsq(jacobian[np.ix_(kept, kept)], -residual[kept], rcond=1e-13)[0]
+            step = np.linalg.lstsq(
+                jacobian[np.ix_(unknowns, unknowns)], -residual[unknowns], rcond=1e-13
+            )[0]
             new[support] += step[:-1]
             s += step[-1]
             # A long step has left the neighbourhood of quadratic convergence: the search's result stands.
@@ -259,6 +264,6 @@ def _newton_polished(
         elif (~support & (c > 1 + _RESIDUAL)).any():
             support = support | (c > 1 + _RESIDUAL)
         else:
-            good = np.abs(residual[kept]).max() < _RESIDUAL * max(1.0, D)
+            good = np.abs(residual[unknowns]).max() < _RESIDUAL * max(1.0, D)
             return (s / LN2, np.maximum(new, 0.0)) if good else (slope, start)
     return slope, start

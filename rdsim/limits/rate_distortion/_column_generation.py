@@ -147,7 +147,7 @@ def _column_generation(
     q: Float[np.ndarray, " u"],
     score: Float[np.ndarray, " u"],
 ) -> _Solved:
-    """Exchange letters until none has $c_u > 1$.
+    """Column generation: exchange letters until none has $c_u > 1$.
 
     In each round letters that ended inactive leave, and of each block of neighbours the letter with
     the largest $c_u > 1$ enters. A letter that comes back is pinned, so the exchange ends.

@@ -127,12 +127,16 @@ def arranged(
                 before[to], so_far[to] = log_sum[of], gain[of]
             terms.append(before + (math.log(py[y]) + scale * own[:, y]).reshape(wide))
             gains.append(so_far + own[:, y].reshape(wide))
+        # Log-sum-exp over the letters that item j may have; beside it runs the mean gain,
+        # weighted alike.
         top = np.maximum(np.maximum.reduce(terms), -1e300)
         weights = [np.exp(term - top) for term in terms]
         total = sum(weights)
         positive = np.where(total > 0, total, 1.0)
         log_sum = np.where(total > 0, top + np.log(positive), -np.inf)
         gain = sum(weight * each for weight, each in zip(weights, gains, strict=True)) / positive
+    # ln of the multinomial probability of each type: dividing by it turns the sum over databases
+    # of a type into the mean over the arrangements.
     log_p = gammaln(M + 1) - gammaln(types + 1).sum(axis=1) + types @ np.log(py)
     at = (slice(None), *types[:, 1:].T)
     ends = (each[at].reshape(count, len(types)).T for each in (log_sum, gain))

@@ -71,6 +71,8 @@ def block_schemes(
     kinds = joint.shape[0]
     types = composition_count(n, kinds)
     scores = n * _SEARCH_LEVELS + 1
+    # Multiplications of one loss: the scores' distribution of every type of query is n
+    # convolutions long.
     costly = 2.0 * n * types * scores * (_SEARCH_LEVELS + 1) > _SEARCH_WORK
     candidates = _candidates(joint, few=costly)
     if steps == 0 or costly:
@@ -104,9 +106,12 @@ def block_schemes(
     # Invariant: `least` is the cost of `current` at each slope, and never rises.
     for step in range(steps):
         trials = _mass_moves(current, 2.0 ** (-step / 2))
+        # Compass search: every move of this fraction is tried, and no derivative is needed, which
+        # the loss, a step function of the scores' order, does not have.
         tried = evaluated(trials.reshape(-1, *current.shape[1:]))
         cost = tried.bits.reshape(_STARTS, -1) + slopes[:, None] * tried.loss.reshape(_STARTS, -1)
         choice, lower = np.argmin(cost, axis=1), np.min(cost, axis=1) < least
+        # A slope whose moves all cost more keeps its channel; the fraction shrinks for all alike.
         current = np.where(lower[:, None, None], trials[np.arange(_STARTS), choice], current)
         least = np.where(lower, np.min(cost, axis=1), least)
         # Every trial is a scheme in its own right, so all of them go to the hull.

@@ -182,6 +182,9 @@ def retrieval_bounds(
     corners = lower_hull(loss_, bits)
     vertex_loss, vertex_bits = loss_[corners], bits[corners]
     D = _goals(distortion, vertex_loss[0], zero_rate)
+    # C4: the ranking must know R_rho(D; M) bits about the target, of which an item's letters can
+    # tell no more than the bottleneck of its own bits; so the inverse bottleneck, n letters at a
+    # time.
     needed = np.asarray(rank_rate(size, parsed, distortion=D).lower) / n
     achieved = np.interp(D, vertex_loss, vertex_bits, left=np.inf, right=0.0)
     lower = n * inverse_bottleneck(needed)
@@ -218,11 +221,17 @@ def _item_bounds(
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     """Find the schemes of C25 around given losses, and the converse of C26 at these.
 
+    With one class of queries both curves are searched at the losses. With more, channels come from the
+    alternation of `items._alternation` and the converse from supporting lines at a few slopes, or from
+    groups of classes. Every scheme is evaluated as it is and every line holds everywhere, so that all of
+    this decides how tight the bounds are, and not whether they hold.
+
     Returns:
         Losses and bits of the schemes; bits at D, infinite below the loss of items stored whole.
 
     """
     least = float(shared.minimum_loss)
+    # Below the loss of items stored whole no rate suffices.
     converse = np.where(least > D, np.inf, 0.0)
     goals = np.unique(D[least <= D])
     problem = shared.programme()
@@ -249,9 +258,12 @@ def _item_bounds(
     # The converse for joint encoders: supporting lines at a few slopes. A line is lowered by the gap it was solved
     # to, so that a rough tolerance costs tightness and not validity.
     rough = jnp.asarray(_ROUGH if classes <= _FAST else _ROUGHER)
+    # The programme takes its tolerance from the curve: both are solved roughly from here on.
     rate = dataclasses.replace(shared.rate, tolerance=rough)
     shared, joint = (dataclasses.replace(each, rate=rate) for each in (shared, joint))
     chosen = _SLOPES if classes <= _FAST else _SLOPES[1::2]
+    # In units of what a bit earns on average if items are stored whole: the curve bends around
+    # that slope.
     slopes = chosen * span / float(shared.stored_rate)
     converse = np.maximum(converse, at_slopes(joint, slopes).line(D))
     if classes <= _FAST:
@@ -272,6 +284,7 @@ def _gaussian_schemes(
     correlation = float(source.canonical_correlations[0])
     rates = _GAUSSIAN_RATES
     quadrature = gaussian_rank_loss(correlation, size, loss, n=n, rate=rates, nodes=200)
+    # The quadrature's error is added, so that the loss of the channel is bounded from above.
     losses = np.minimum(np.asarray(quadrature.value + quadrature.error), 1.0)
 
     def inverse_bottleneck(relevance: np.ndarray) -> np.ndarray:

@@ -157,12 +157,12 @@ def self_consistent(
     width = joint.shape[1] + 1 if letters is None else letters
     width = validation.integer("letters", width, low=2)
     count = validation.integer("starts", starts, low=1)
-    kept = validation.interval("damping", damping, low=0.0, high=1.0, open_high=True, ndim=0)
+    weight = validation.interval("damping", damping, low=0.0, high=1.0, open_high=True, ndim=0)
     target = validation.tolerance(tolerance)
     most = validation.integer("max_iterations", max_iterations, low=1)
     start = _channel_starts(key, joint.shape[1], width, count)
     channel, residual, suboptimality, iterations = _iterated_channels(
-        joint, start, steepness, size, kept, target, most, parsed
+        joint, start, steepness, size, weight, target, most, parsed
     )
     py = joint.sum(axis=0)
     d = jax.vmap(lambda Q: _own_costs(joint, Q, size, parsed))(channel)
@@ -185,6 +185,8 @@ def _channel_starts(
     stored = jax.nn.one_hot(jnp.arange(rows) % width, width, dtype=float)
     stored = 0.98 * stored + 0.02 / width
     random = jax.random.dirichlet(key, jnp.ones(width), (count - 1, rows))
+    # A letter without mass never gains any, so that starts of few letters find fixed points of
+    # few.
     used = 2 + jnp.arange(count - 1) % (width - 1)
     random = jnp.where(jnp.arange(width) < used[:, None, None], random, 0.0)
     return jnp.concatenate([stored[None], random / random.sum(axis=2, keepdims=True)])

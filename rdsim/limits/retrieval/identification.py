@@ -68,6 +68,7 @@ def identification_binary(distortion: ArrayLike) -> Float[Array, "..."]:
 
 @jax.jit
 def _gaussian_rate(sigma2: Float[Array, ""], D: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+    # log2(2 / (2 - D/sigma^2)) by log1p, which keeps the digits of small thresholds.
     ratio = D / (2 * sigma2)
     inside = ratio < 1
     return jnp.where(inside, -jnp.log1p(-jnp.where(inside, ratio, 0.0)) / LN2, jnp.inf)

@@ -145,11 +145,14 @@ class _Collapsed:
         mass = np.exp(found.log_p)
         mass /= mass.sum()
         # Bits less the part that a random ranking pays for, which all have in common.
+        # The tilted mean over an orbit's arrangements, as a distortion in bits at slope one.
         bits = -found.log_mean / math.log(2.0)
         lost = 1.0 - self.random - found.gain / M
         if bits.shape[1] == 1:
             loss, value, gap = float(mass @ lost[:, 0]), float(mass @ bits[:, 0]), 0.0
         else:
+            # A distortion may not be negative: a constant is taken off all, which shifts the
+            # Lagrangian alone.
             least = float(bits.min())
             curve = rate_distortion_curve(mass, bits - least, [1.0], tolerance=tolerance * M)
             value = float(curve.rate.upper[0] + curve.distortion[0]) + least
@@ -164,8 +167,8 @@ class _Collapsed:
 
 @functools.lru_cache(maxsize=8)
 def _tabulated(joint: bytes, shape: tuple[int, int], M: int, loss: RankLoss) -> _Collapsed:
-    kept = reduced(np.frombuffer(joint).reshape(shape))
-    queries = classes_of(kept.channel[kept.px > 0] * kept.py)
+    source = reduced(np.frombuffer(joint).reshape(shape))
+    queries = classes_of(source.channel[source.px > 0] * source.py)
     reward = 1.0 - np.asarray(loss.of_log_rank(jnp.log(jnp.arange(1.0, M + 1))))
     earned = [
         plus * reward - minus * reward[::-1]

@@ -156,6 +156,8 @@ def _time_shared(
         return share * chain(source, *described)
 
     grid = jnp.linspace(1 / _SHARES, 1.0, _SHARES)
+    # Time sharing: a fraction of the letters is described at the rate over the fraction, the rest
+    # not at all.
     best = grid[jnp.argmax(jax.lax.map(value, grid), axis=0)]
 
     # Each step drops the part of the bracket beside the lower of two inner points.
@@ -190,10 +192,10 @@ def _gaussian_chain(
 ) -> Float[Array, "*grid"]:
     """The bottleneck at the rate R with 1 - 2^(-2R) the product of both sides' 1 - 2^(-2R)."""
     a, b = jnp.exp2(-2 * Rx), jnp.exp2(-2 * Ry)
-    kept = jnp.expm1(-2 * LN2 * Rx) * jnp.expm1(-2 * LN2 * Ry)
-    small = kept < 0.5
-    lost = jnp.where(small, 1.0, a + b * (1 - a))  # the same as 1 - kept, with the digits of both
-    nats = jnp.where(small, log1p(-jnp.where(small, kept, 0.0)), log_from_zero(lost))
+    product = jnp.expm1(-2 * LN2 * Rx) * jnp.expm1(-2 * LN2 * Ry)
+    small = product < 0.5
+    lost = jnp.where(small, 1.0, a + b * (1 - a))  # 1 - product, with the digits of both
+    nats = jnp.where(small, log1p(-jnp.where(small, product, 0.0)), log_from_zero(lost))
     return bottleneck_gaussian(r, rate=-0.5 * nats / LN2)
 
 
@@ -210,6 +212,8 @@ def _dsbs_chain(
         )
 
     # The information is linear in the least rates, although the bias grows as a root.
+    # The capacity of a small bias t is t^2 / (2 ln 2), and t^2 = 2 ln 2 R at rate R: their
+    # product is linear in R.
     linear = jnp.where(Rx <= _LINEAR_BELOW, Rx * bias(Ry) ** 2, Ry * bias(Rx) ** 2)
     both = (Rx > _LINEAR_BELOW) & (Ry > _LINEAR_BELOW)
     alone = binary_capacity(bias(Rx) * bias(Ry) * (1 - 2 * p))

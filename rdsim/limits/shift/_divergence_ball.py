@@ -68,6 +68,9 @@ def _largest_mean(
     tau = unit * jnp.exp2(octave)
     P = tilted(tau)
     # log2 of the mean of 2^(g/tau): about the mean where the exponents are small.
+    # Where tau is large all exponents are close to one another: the logarithm of a mean near one
+    # is taken by log1p and expm1 about the mean, or tau times it would be rounding. Where it is
+    # small the plain form, of which the largest term is one, loses nothing.
     small = tau > unit
     x = LN2 * (below - mean) / tau
     near = mean + tau * log1p(jnp.sum(p * jnp.expm1(jnp.where(small, x, 0.0)))) / LN2
@@ -78,5 +81,7 @@ def _largest_mean(
     bound = jnp.where(reaches_top, 0.0, jnp.minimum(bound, 0.0))
     P = jnp.where(reaches_top, peak / peak_mass, P)
     is_centre = delta == 0
+    # Whatever rounding left outside the ball is replaced by its centre, so that what is returned
+    # is feasible.
     P = jnp.where(is_centre | (relative_entropy(P, p) > delta), p, P)
     return top + jnp.where(is_centre & ~reaches_top, mean, bound), P

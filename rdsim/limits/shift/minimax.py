@@ -119,6 +119,8 @@ def _minimax(ball: Ball, target: Array) -> MinimaxRate:
     sources, slopes, mixtures = [p], [0.0], [p]
     lower, upper, codebook, hardest, largest = 0.0, np.inf, q, p, 0.0
     for _ in range(_SCENARIOS):
+        # The tolerance of the inner problem is a tenth of the whole, since it enters the upper
+        # bound in full.
         worst, P, s = worst_source(q, ball, 0.1 * tolerance)
         if worst < upper:
             upper, codebook, hardest = worst, q, P
@@ -163,6 +165,8 @@ def _scenario_costs(scenarios: _Scenarios, q: np.ndarray) -> tuple[np.ndarray, n
     sources, slopes, d, D = scenarios
     least = d.min(axis=1)
     kernel = 2.0 ** (-slopes[:, None, None] * (d - least[:, None]))
+    # Any positive number in the place of Z leaves the lower bound valid, for it holds of all nu =
+    # P/Z.
     Z = np.maximum(kernel @ q, 1e-300)
     cost = np.sum(sources * (slopes[:, None] * least - np.log2(Z)), axis=1) - slopes * D
     return cost, np.einsum("ky,kyu->ku", sources / Z, kernel)
@@ -224,4 +228,7 @@ def _mixed_bound(scenarios: _Scenarios, q: np.ndarray) -> tuple[float, np.ndarra
         return 0.0, np.full(k, 1 / k)
     w = np.maximum(program.x[:-1], 0.0)
     w = w / w.sum()
+    # The linear programme has log2 c replaced by its tangent (c - 1)/ln 2 at one; the bound is
+    # evaluated with the logarithm itself, which is tighter. Dual variables below one are taken
+    # for one, on the safe side.
     return float(w @ cost - np.log2(max((w @ dual).max(), 1.0))), w

@@ -192,6 +192,8 @@ def mismatched_bounds(
         Z = jnp.sum(jnp.where(jnp.isfinite(e), q * jnp.exp2(exponent), 0.0), axis=1)
         return -jnp.sum(p * jnp.log2(jnp.where(Z > 0, Z, 1.0))) - s * goal
 
+    # The two ends: the rate at the least distortion, of codewords at distance zero alone, and the
+    # mean distortion of a codeword drawn independently, which costs nothing.
     nearest = -jnp.sum(p * safe_log2(jnp.sum(jnp.where(e == 0, q, 0.0), axis=1)))
     free, largest = at(jnp.zeros(()))
     # No fewer than zero bits, with the derivatives of the formulas: q may sum to a rounding above one.
@@ -209,10 +211,12 @@ def mismatched_bounds(
         low, high = jnp.exp2(log2_low), jnp.exp2(log2_high)
         (cost_low, _), (cost_high, mean) = at(low), at(high)
         # A compiler may sum the mean anew, in another order: one that exceeds the goal by rounding alone
-        # meets it, and what the excess is worth is added.
+        # meets it, and the excess is paid for at the slope.
         excess = jnp.maximum(mean - goal, 0.0)
         met = cost_high - high * jnp.minimum(mean, goal) + high * excess
         upper = jnp.where(excess <= rounding, met, nearest)
+        # Weak duality: the dual function at any slope is a lower bound; both ends of the bracket
+        # are tried.
         lower = jnp.maximum(cost_low - low * goal, cost_high - high * goal)
         bounds = jnp.maximum(jnp.stack([lower - rounding, upper + rounding]), 0.0)
         # The envelope theorem: at its own slope the line has the derivatives of the rate.

@@ -89,6 +89,8 @@ def _bound_cells(
     least = jnp.min(jnp.where(q > 0, d, jnp.inf), axis=1)
     e = d - least[:, None]
     middle = edges.mean(axis=1)
+    # At the middle of each cell: -log2 Z_y and its derivative in s, the mean distortion of the
+    # tilted channel.
     cost, mean = jax.vmap(lambda s: tilted(e, q, s))(middle)
     cost, mean = cost + middle[:, None] * least, mean + least
     value, P = largest_mean(cost, p, delta)
@@ -96,6 +98,8 @@ def _bound_cells(
         largest_mean(cost + mean * (edge - middle)[:, None], p, delta)[0] - edge * D
         for edge in edges.T
     ]
+    # A value that a source of the ball has, so that the largest of them is a lower bound of the
+    # supremum.
     inside = jnp.sum(P * cost, axis=1) - middle * D
     return jnp.maximum(*ends), jnp.minimum(inside, value - middle * D), P
 
@@ -131,6 +135,8 @@ def worst_source(q: np.ndarray, ball: Ball, tolerance: float) -> tuple[float, np
         top = int(np.argmax(values))
         if values[top] > best:
             best, hardest, slope = float(values[top]), sources[top], float(cells[top].mean())
+        # A cell is dropped when its bound is within the tolerance of the best value; its bound is
+        # remembered.
         keep = bounds > best + tolerance
         dropped = max(dropped, float(bounds[~keep].max(initial=-np.inf)))
         if not keep.any() or 2 * keep.sum() > _CELLS:

@@ -83,6 +83,8 @@ def generalized_mutual_information(
     # The largest score of a query; -inf counts only where a query has no other.
     largest = -least(jnp.where(present, -q, jnp.inf))[:, None]
     largest = jnp.where(known, largest, 0.0)
+    # The distortion is the largest score of the query less the codeword's: it is not negative,
+    # and zero for the best codeword. A constant of each query changes no ranking and no GMI.
     d = jnp.where(present | (pu == 0), largest - jnp.where(jnp.isfinite(q), q, largest), jnp.inf)
     d = jnp.where(known, d, 0.0)
     happens = table > 0
@@ -131,6 +133,8 @@ def generalized_mutual_information_gaussian(
         correlation=_open_correlation("correlation", correlation),
         assumed=_open_correlation("assumed", assumed),
     )
+    # Scores that rise the wrong way, or not at all, are no better than none: s = 0 is the
+    # maximum.
     useful = jnp.sign(r) * jnp.sign(rho) > 0
     # The sign of both is that of the letters.
     rho, r = jnp.where(useful, jnp.abs(rho), 0.5), jnp.where(useful, jnp.abs(r), 0.5)

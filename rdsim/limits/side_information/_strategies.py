@@ -75,6 +75,7 @@ class StrategyPoints(NamedTuple):
 
 def _log_kernel(problem: StrategyProblem, slopes: np.ndarray) -> np.ndarray:
     """Exponent -s e in nats; -inf where a finite excess meets an infinite slope, or e is inf."""
+    # Zero times an infinite slope is zero: the nearest letter costs nothing at any slope.
     none = problem.excess == 0
     cost = -slopes[:, None, None] * LN2 * np.where(none, 1.0, problem.excess)
     return np.where(none, 0.0, cost)
@@ -84,6 +85,8 @@ def _strategy_channel(
     problem: StrategyProblem, log_kernel: np.ndarray, q: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Test channel Q(t|y) of q(t|z), shape (..., T, |Z|), and ln Z_y, without underflow."""
+    # The geometric mean of q(t|z) over z is an arithmetic mean of its logarithms; the largest
+    # exponent of each row is taken off, so that at least one weight is one.
     exponent = problem.backward @ np.swapaxes(np.log(q), -1, -2) + log_kernel
     largest = exponent.max(axis=-1, keepdims=True)
     weight = np.exp(exponent - largest)
@@ -99,13 +102,18 @@ def certify(
     Q, log_z = _strategy_channel(problem, log_kernel, q)
     pz = p @ B
     joint = p[:, None] * Q
+    # The joint distribution of T and Z under the Markov chain T - Y - Z; divided by P(z) it is
+    # Q(t|z).
     flow = np.swapaxes(joint, -1, -2) @ B  # P(t, z)
     induced = flow / np.where(pz > 0, pz, 1.0)
     log_induced = np.log(np.where(induced > 0, induced, 1.0))
     log_q = np.log(np.where(Q > 0, Q, 1.0))
+    # I(Y;T|Z) = H(T|Z) - H(T|Y), since given Y the strategy does not depend on Z.
     rate = np.sum(joint * log_q, axis=(1, 2)) - np.sum(flow * log_induced, axis=(1, 2))
     excess = np.sum(joint * np.where(Q > 0, e, 0.0), axis=(1, 2))
     cost = np.where(excess > 0, slopes * LN2, 0.0) * excess
+    # The certificate of the module: F(q) less what the tangent can fall by over all distributions
+    # q'.
     lower = -log_z @ p - (np.sum(np.max(flow / q, axis=1), axis=1) - 1.0)
     rounding = 8 * np.finfo(float).eps * (q.shape[1] * q.shape[2] + p.size)
     gap = np.maximum(rate + cost - lower, 0.0) + rounding
@@ -183,13 +191,18 @@ def _advance(
     Q, log_z = _strategy_channel(problem, log_kernel, q)
     flow = np.swapaxes(problem.p[:, None] * Q, -1, -2) @ problem.backward
     product = q * slack
+    # The right-hand side flow + mu is the negative gradient of the barrier function in dq/q. With
+    # q * slack in the place of mu on the diagonal the step is the primal-dual one.
     change = _newton_direction(problem, Q, flow, q, product, flow + mu)
+    # The unknowns are relative changes: q stays positive as long as none falls below -1.
     longest = np.minimum(1.0, _TO_BOUNDARY / np.maximum(-change.min(axis=(1, 2)), 1e-300))
 
     # Newton's direction descends on the barrier function, which is convex: Armijo's rule, the
     # longest step size that gains a tenth of what the slope promises. Where none does, by rounding,
     # the longest step is taken, for the point is certified on its own.
     value, fall = _merit(problem, log_z, q, barrier), -np.sum(change * (flow + mu), axis=(1, 2))
+    # Near the end the promised decrease is below the rounding of the merit: without an allowance
+    # every step would be refused.
     noise = 1e-14 * (1 + np.abs(value))
     step = longest.copy()
     waiting = np.arange(len(q))
@@ -204,8 +217,10 @@ def _advance(
         if waiting.size == 0:
             break
     a = step[:, None, None]
+    # From the linearised condition q * slack = mu: q dslack + slack dq = mu - q slack.
     slack_change = (mu - product) / q - slack * change
     q = q * (1 + a * change)
+    # Newton's equations keep the sums; this takes off their rounding, which would add up.
     q = q / q.sum(axis=1, keepdims=True)
     # Keep q * slack within a factor of ten of the barrier: away from the boundary.
     return q, np.clip(slack + a * slack_change, 0.1 * mu / q, 10 * mu / q)
@@ -252,6 +267,8 @@ def _newton_direction(
     flat = columns.reshape(lanes, strategies * zs, ys + zs)
     inverse = np.linalg.inv(blocks)
     solved = inverse @ columns
+    # The Schur complement: V^T D^-1 V + I in the corner of V, C^T D^-1 C in that of the
+    # constraints.
     small = np.swapaxes(flat, -1, -2) @ solved.reshape(flat.shape)
     small[:, np.arange(ys), np.arange(ys)] += 1.0
 

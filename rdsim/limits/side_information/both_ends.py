@@ -165,6 +165,8 @@ def conditional_rate_at(
     P, d = check_joint(joint, distortions, compress)
     limit = rate_at(*_both_ends(P, d), distortion, tolerance=tolerance)
     known = entropy(P.sum(axis=0))
+    # From D_max on the rate is exactly zero, which the difference of two rounded numbers would
+    # not be.
     free = validation.real_array("distortion", distortion) >= maximum_distortion(P, d)
     lower = jnp.where(free, 0.0, jnp.maximum(limit.lower - known - _ROUNDING / 2, 0.0))
     upper = jnp.where(free, 0.0, jnp.maximum(limit.upper - known + _ROUNDING / 2, 0.0))
@@ -245,6 +247,8 @@ def expected(weights: Float[Array, "a b"], d: Float[Array, "b u"]) -> Float[Arra
     """Mean of d under each row of weights; inf only where an infinite entry has positive weight."""
     forbidden = jnp.isinf(d)
     mean = weights @ jnp.where(forbidden, 0.0, d)
+    # Zero times infinity is avoided: infinite entries are averaged as zero, and marked where they
+    # have weight.
     hit = (weights > 0).astype(float) @ forbidden.astype(float)
     return jnp.where(hit > 0, jnp.inf, mean)
 

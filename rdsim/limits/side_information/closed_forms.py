@@ -62,9 +62,9 @@ def wyner_ziv_gaussian(
     r = validation.interval("correlation", correlation, low=-1.0, high=1.0, ndim=0)
     variance = validation.positive("variance", variance, ndim=0)
     D = validation.interval("distortion", distortion, low=0.0)
-    left = variance * (1 - r) * (1 + r)
-    inside = left > D
-    ratio = jnp.where(inside & (D > 0), left, 1.0) / jnp.where(inside & (D > 0), D, 1.0)
+    unexplained = variance * (1 - r) * (1 + r)
+    inside = unexplained > D
+    ratio = jnp.where(inside & (D > 0), unexplained, 1.0) / jnp.where(inside & (D > 0), D, 1.0)
     at_zero = jnp.inf + falling(D)
     return jnp.where(inside, jnp.where(D > 0, 0.5 * jnp.log2(ratio), at_zero), 0.0)
 
@@ -75,6 +75,8 @@ def _dsbs(a: Float[Array, ""], distortion: Float[Array, "*grid"]) -> Float[Array
         return binary_entropy(a * (1 - D) + D * (1 - a)) - binary_entropy(D)
 
     def slope(D: Array) -> Array:
+        # The derivative of h(a * D) - h(D): h' is the log-odds, and a * D grows 1 - 2a times as
+        # fast as D.
         m = a * (1 - D) + D * (1 - a)
         return (1 - 2 * a) * jnp.log2((1 - m) / m) - jnp.log2((1 - D) / D)
 
@@ -86,6 +88,7 @@ def _dsbs(a: Float[Array, ""], distortion: Float[Array, "*grid"]) -> Float[Array
     bracket = jnp.zeros_like(a), jnp.where(a > 0, a, 0.5)
     _, critical = bisect(lambda D: ~(miss(D) < 0), *bracket, steps=200)
     critical = implicit_root(miss, critical)
+    # Beyond D_c time sharing with the point (a, 0): the chord, which is the tangent at D_c.
     tangent = curve(critical) * (a - distortion) / jnp.where(a > critical, a - critical, 1.0)
     curved = curve(jnp.minimum(distortion, critical))
     return jnp.where(

@@ -209,6 +209,8 @@ def _nothing_sent(
     P: Float[Array, "y z"], d: Float[Array, "y u"], table: np.ndarray, least: float
 ) -> tuple[np.ndarray, float]:
     """The channel that always sends the best strategy, and its excess distortion."""
+    # Without bits the decoder minimises the expected distortion given z alone: a strategy of the
+    # table.
     choice = np.argmin(np.asarray(expected(P.T, d)), axis=1)
     channel = np.broadcast_to((table == choice).all(axis=1), (P.shape[0], len(table)))
     return channel.astype(float), float(maximum_distortion(P, d)) - least

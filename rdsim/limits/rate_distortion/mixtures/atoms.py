@@ -238,12 +238,12 @@ def _pruned(
 
 def _apart(new: np.ndarray, old: np.ndarray) -> np.ndarray:
     """Keep the new places that coincide with none of the old ones nor with each other."""
-    kept: list[np.ndarray] = []
+    chosen: list[np.ndarray] = []
     for u in new:
-        others = np.concatenate([old, np.array(kept).reshape(-1, old.shape[1])])
+        others = np.concatenate([old, np.array(chosen).reshape(-1, old.shape[1])])
         if np.min(np.sum((others - u) ** 2, axis=1)) > 1e-16:
-            kept.append(u)
-    return np.array(kept).reshape(-1, old.shape[1])
+            chosen.append(u)
+    return np.array(chosen).reshape(-1, old.shape[1])
 
 
 def _result(z: np.ndarray, p: np.ndarray, state: Mixture, dual: np.ndarray, excess: float) -> Atoms:

@@ -68,7 +68,10 @@ def alternated(
 def _climbed(
     problem: Programme, weight: np.ndarray, posterior: np.ndarray, multipliers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Alternate from one start at all multipliers.
+    """Alternate sorting and Sinkhorn's iteration from one start, at all multipliers side by side.
+
+    Invariants: the kernel and both scalings stay positive; P(u) is the given one but for what Sinkhorn's
+    iteration has left, and P(y) is exact in what is returned.
 
     Args:
         problem: as in `alternated`.

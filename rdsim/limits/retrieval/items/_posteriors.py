@@ -134,7 +134,12 @@ def solve(
 
 
 def _from_channel(problem: _Dual, joint: np.ndarray) -> float:
-    """Bound by the scores at which the items of a channel pass from one rank to the next."""
+    """Bound by the scores at which the items of a channel pass from one rank to the next.
+
+    These scores give beta, which is held fixed. Theta is found by column generation: a linear programme over
+    the posteriors met so far, and branch and bound for the one that violates it most. Invariant: every round's
+    bound holds, by weak duality, and the least of them is kept.
+    """
     weight, posterior = joint.sum(axis=1), _posteriors(joint)
     beta = []
     for direction, mass, reward in zip(

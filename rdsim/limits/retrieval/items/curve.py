@@ -113,8 +113,8 @@ class RetrievalCurve(ItemCurve):
 
     def letters(self) -> np.ndarray:
         """Return P(x,y) without letters of no mass, letters that no query tells apart joined."""
-        kept = reduced(np.asarray(self.joint))
-        return kept.channel[kept.px > 0] * kept.py
+        source = reduced(np.asarray(self.joint))
+        return source.channel[source.px > 0] * source.py
 
     def _points(self, slopes: np.ndarray, tolerance: np.ndarray) -> Points:
         problem = self.programme()
