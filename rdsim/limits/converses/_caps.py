@@ -65,7 +65,7 @@ _MOST_CELLS: Final = 3000
 _EXACTLY: Final = 1e-6
 """By how much unequal codewords may pass equal ones where those are reported as the best."""
 ROUNDING: Final = 4e-6
-"""By which every reward is loosened: more than the splines of the density can lose, 2e-6 in all, and `_EXACTLY`."""
+"""Added to every reward: more than what the splines of the density can lose, 2e-6 in all, plus `_EXACTLY`."""
 
 
 class _Pair:

@@ -24,7 +24,8 @@ _LONGER: Final = 1e-3, 40.0
 """Bits by which the good codewords of a code of fixed length may exceed the mean length, to begin with. Longer ones
 have a fraction of at most 2^-40 of the probability and count as certain to be found."""
 _UNLIMITED: Final = 1e-3, 4000.0
-"""The same for codes of an entropy: a fraction of 1/4000 of the bits may be spent on codewords as long as this."""
+"""Least and largest such excess for codes of an entropy: at the cost of one bit on average a codeword may be as long as the largest
+with a probability of 1/4000."""
 
 
 class _Fineness(NamedTuple):
@@ -63,13 +64,13 @@ _TRIED: Final = 2, 8
 _STEP: Final = 0.1
 """Step of the grid of ln gamma on which mixtures are sought."""
 _LOWEST: Final = -10.0
-"""Its least value: so small a threshold adds 5e-5 to the recall at most."""
+"""Least ln gamma of the grid: so small a threshold adds 5e-5 to the recall at most."""
 _MOST_THRESHOLDS: Final = 400
 """Most values of that grid; where the range is larger the step is, and thresholds are sought between them."""
 _PARTS: Final = 0.5 ** np.arange(12)
 """Parts of the way to a better pair of lengths that are tried."""
-_TURNS: Final = 60
-"""Turns of the search for the best mixture at most."""
+_FRANK_WOLFE_STEPS: Final = 60
+"""Most steps of Frank and Wolfe's method in the search for the best mixture."""
 _NEAR: Final = 1e-5
 """Distance of the two sides of the search, as a fraction of all weight, at which it ends: the bound is flat there."""
 _APART: Final = 1e-3
@@ -208,7 +209,7 @@ class CodeLengths:
             found[short[of_short]] += rest[of_long, of_short]
             return found
 
-        # Of hundreds of lengths a pair has two: only those are summed over.
+        # A pair has two of the hundreds of lengths: the sums are taken over these two alone.
         # The start: the best pair among a subset of all pairs, found by evaluating every one of
         # them.
         of_long, of_short = np.indices(mass.shape)[:, :: _TRIED[0], :: _TRIED[1]].reshape(2, -1)
@@ -228,7 +229,7 @@ class CodeLengths:
                 least, mixture = of_before, before
         near = max(_NEAR, self.tolerance / 4) * recalls.weight.sum()
         best, found = math.inf, mixture
-        for turn in range(_TURNS):
+        for step in range(_FRANK_WOLFE_STEPS):
             at = thresholds((mixture @ falls.T)[None])[0]
             known = recalls.weight @ excess[at]
             # The linearised problem of Frank and Wolfe: at the thresholds of the mixture the
@@ -250,7 +251,7 @@ class CodeLengths:
             else:
                 # At a kink no part of the way is better. Steps that get shorter spread the mixture over lengths, which
                 # smooths its excess.
-                mixture = mixture + 2 / (turn + 4) * (goal - mixture)
+                mixture = mixture + 2 / (step + 4) * (goal - mixture)
         return Mixture(r[found > 0], found[found > 0])
 
     def _grid(self, recalls: Recalls) -> Reals:

@@ -160,8 +160,8 @@ class Items:
     def _windows(self, y: Reals, log_normal: Reals, width: int) -> _Points:
         """Cut so many points around each threshold out of all."""
         # P(X > a|Y = y) is one half at y = a/rho, and the window lies around that.
-        turn = np.searchsorted(y, self.a / self.rho)
-        first = np.clip(turn - width // 2, 0, y.size - width)
+        middle = np.searchsorted(y, self.a / self.rho)
+        first = np.clip(middle - width // 2, 0, y.size - width)
         places = first[:, None] + np.arange(width)
         seen = ndtr((self.rho * y[places] - self.a[:, None]) / self.sigma)
         # Sums of all points up to a place, and from a place on.
@@ -323,7 +323,7 @@ def peak(rows: Reals, x: Reals | None = None) -> Reals:
     left, right = np.diff(x)[:-1], np.diff(x)[1:]
     step = np.diff(rows, axis=-1) / np.diff(x)
     rise, fall = step[..., :-1], -step[..., 1:]
-    # Of the parabola about each inner point: its slope there, and half its curvature, by divided differences.
+    # Slope and half the curvature of the parabola about each inner point, by divided differences.
     slope = (rise * right - fall * left) / (left + right)
     half_curvature = (rise + fall) / (left + right)
     # Its slope at the ends, upwards into the grid.

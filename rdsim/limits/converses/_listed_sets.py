@@ -22,7 +22,7 @@ from rdsim.limits.converses._recalls import Reals, Recalls
 _MOST_ITEMS: Final = 16
 """Most sequences of an item: they have 2^16 sets."""
 _MOST_ENTRIES: Final = 2**21
-"""Of the table of sets by queries: 16 MiB."""
+"""Largest number of entries of the table of sets by queries, 16 MiB."""
 _THRESHOLDS: Final = 64
 """Values of gamma. The bound in gamma is piecewise linear; with few sets all its corners are taken."""
 _HULL: Final = 60

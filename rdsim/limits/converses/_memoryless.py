@@ -61,7 +61,7 @@ _MOST: Final = 20_000
 _TOLERANCE: Final = 1e-4
 """Width in bits, of n c, at which the branch and bound stops."""
 _GAINED: Final = 1e-3
-"""Bits of the exponent that new multipliers must gain to be worth another c: they change the recall by 0.07 %."""
+"""Bits of the exponent that new multipliers must promise before c is computed for them: they change the recall by 0.07 %."""
 _CHOSEN: Final = np.array([0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99])
 """Multipliers are chosen at the shares of the database by which these parts of all weight are reached."""
 _ROUNDING: Final = 1e-12

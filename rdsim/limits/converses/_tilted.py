@@ -58,7 +58,7 @@ _EXTRA_BITS: Final = np.concatenate(
 _PARTS_OF_LENGTH: Final = 8, 4
 """Parts of the steps of that grid in which codewords are looked at; and coarsely."""
 _PARTS_OF_SEARCH: Final = 2
-"""The same while references are searched."""
+"""The number of these parts while references are searched."""
 _LAYERS: Final = 48
 """Ends of layers: their saddlepoints t are equally spaced in the logarithm of the distance from the branch point of K."""
 _NATS: Final = 24.0

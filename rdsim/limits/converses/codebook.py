@@ -105,8 +105,8 @@ def _given(size: np.ndarray, loss: Loss, R: np.ndarray, rate: str) -> np.ndarray
     M = np.round(np.exp2(size))
     # A codeword has M/N items, but no fewer than one: with more codewords than items each is
     # alone.
-    words = np.exp2(np.minimum(R.reshape(R.shape + (1,) * size.ndim), 1e3))
-    each = np.asarray(np.maximum(M / words, 1.0))
+    codewords = np.exp2(np.minimum(R.reshape(R.shape + (1,) * size.ndim), 1e3))
+    each = np.asarray(np.maximum(M / codewords, 1.0))
     return np.asarray(np.maximum(1 - first_rewards(each, loss) / each - _ROUNDING, 0.0))
 
 

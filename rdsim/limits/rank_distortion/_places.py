@@ -162,7 +162,7 @@ class Gains(NamedTuple):
         between = 0.5 * (ordered + np.append(ordered[1:], 0.0))
         place = np.cumsum((between * -np.diff(discount))[::-1])[::-1]
         each = place + ordered * (1 - discount[:-1])
-        # In rising order of the gains; targets of one gain have one price.
+        # In rising order of the gains; targets of one gain have one dual variable.
         return np.asarray(each[::-1][np.cumsum(self.number) - 1])
 
     def _leaves(

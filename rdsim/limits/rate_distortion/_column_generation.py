@@ -22,13 +22,13 @@ of each, one letter at most enters a round."""
 _COVERING: Final = 4.0
 """Blocks at the start, in units of the number of kernels that cover all letters side by side."""
 _BLAHUT_ARIMOTO_STEPS: Final = 5
-"""By which the first working set is chosen."""
+"""Steps of Blahut-Arimoto after which the first working set is chosen."""
 FEW_LETTERS: Final = 32
 """Up to so many letters, solving for all at once is as fast as column generation."""
 _FULL: Final = 0.5
 """Share of the letters above which all of them are solved for, for the working set would grow on."""
 _FULL_GRID: Final = 0.06
-"""The same where the kernel is a Kronecker product, and a step for all letters costs so much less."""
+"""The same share where the kernel is a Kronecker product, for which a step for all letters costs much less."""
 _SEPARABLE_STEPS: Final = 200
 """Blahut-Arimoto steps where each costs the products of the factors alone."""
 _UNCOVERED_LOG2: Final = 200.0

@@ -82,7 +82,7 @@ def _at_each(
 
     In NumPy a slope that several targets ask for, as inf, is solved once.
     """
-    # Of no target nothing but the shapes is wanted, which the compiled loop knows.
+    # Without targets only the shapes of the results are wanted, which the compiled loop knows.
     if not (computes_on_host(method, p, excess, goals, tolerance) and goals.size):
         return _compiled(search, p, excess, goals, tolerance, by_rate)
     table = np.asarray(p), np.asarray(excess)

@@ -39,7 +39,7 @@ from rdsim.transformations import implicit_root, least, with_derivatives_of
 
 SPLITS: Final = ("equal_rate", "equal_noise")
 _HALVINGS: Final = 100
-"""Of the bracket of the logarithm of the noise; sixty leave its last digit."""
+"""Bisections of the bracket of the logarithm of the noise; sixty would leave its last digit open."""
 
 
 @validation.needs_float64

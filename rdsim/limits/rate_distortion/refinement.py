@@ -27,7 +27,7 @@ from rdsim.transformations import on_host
 _UNDECIDED: Final = 100.0
 """Residuals above the threshold, up to so many times it, are called undecided."""
 _HALVINGS: Final = 70
-"""Of the bracket [-40, 40] of log2 of the slope, down to the last digit of float64."""
+"""Bisections of the bracket [-40, 40] of log2 of the slope, which exhaust the digits of a float64."""
 _CLOSE: Final = 1e-13
 """The search for a slope ends at so small an error of D, in units of the largest distortion."""
 

@@ -52,7 +52,7 @@ class JointRetrievalCurve(ItemCurve):
     r"""Certified points of the least bits per item of joint encoders, one a slope.
 
     Attributes:
-        slope: reward that a bit per item is worth, shape (S,).
+        slope: reward per bit of an item, the Lagrange multiplier of the rate, shape (S,).
         loss: expected rank loss, shape (S,).
         rate: bits per item there, shape (S,): `upper` and `value` are achieved by many databases described
             together.

@@ -35,7 +35,7 @@ from rdsim.limits.rate_distortion.mixtures.moves import (
 # Lengths are in kernel widths (standard deviations of the kernel), objectives in nats.
 _ROUNDS: Final = 30
 _SPACING: Final = 0.8
-"""Of the lattice of first atoms: kernels so close sum to a constant within 1e-13."""
+"""Distance of neighbours on the lattice of first atoms: kernels so close sum to a constant within 1e-13."""
 _MOVING_ROUNDS: Final = 2
 """Rounds in which atoms move at least; further ones as long as each divides the excess by four."""
 _MERGING_RADIUS: Final = 0.3

@@ -10,7 +10,7 @@ import numpy as np
 from rdsim.limits.rate_distortion.mixtures.gaussian_sum import Cells, parabola, taylor
 
 _LONGEST_STEP: Final = 0.4
-"""Of climbing, in kernel widths: longer Newton steps leave the hill."""
+"""Longest step of a climb, in kernel widths: longer Newton steps leave the hill."""
 _CLOSE: Final = 1e-9
 """Climbing stops when no step is longer, in kernel widths."""
 _FLAT: Final = 1e-9

@@ -14,13 +14,13 @@ _NEWTON_STEPS: Final = 12
 _NEWTON_UNKNOWNS: Final = 80
 """Coordinates and weights beyond which atoms do not move: they are so dense that weights suffice."""
 _HALVINGS: Final = 6
-"""Of the step size of a line search."""
+"""Most times that a line search halves its step."""
 _ROUNDING: Final = 1e-14
 """Differences of the objective below this are rounding."""
 _FLAT: Final = 1e-12
 """Least curvature that a Newton step divides by, relative to the diagonal of the Hessian."""
 _LARGEST_LOG: Final = 600.0
-"""Of the dual nu: beyond this nothing is certified."""
+"""Largest ln nu of the dual variables: beyond it e^x comes near to overflow, and nothing is certified."""
 
 
 class Mixture(NamedTuple):

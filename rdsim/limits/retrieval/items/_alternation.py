@@ -23,15 +23,16 @@ import numpy as np
 from rdsim.limits.retrieval.items._ranks import Programme
 
 _CODEWORDS: Final = 128
-"""Codewords of a channel, over all queries."""
+"""Codewords of a channel, over all queries: with half as many it was some 1e-3 bits worse, with twice as many 3e-4 better
+(measured, as what follows, on five letters and four classes of queries)."""
 _FEWEST: Final = 3
 """Least number of codewords that lean to each query."""
 _ALTERNATIONS: Final = 12
-"""Rounds of new scores and new transport; the interior point takes over from there, so that a rough start is enough."""
+"""Rounds of new scores and new transport: with four the channel was some 1e-3 bits worse, with 48 it was 5e-5 better."""
 _SINKHORN_STEPS: Final = 12
-"""Steps of one transport, from the factors of the one before."""
+"""Steps of one transport, from the scalings of the one before: with four the channel was some 2e-4 bits worse, with 48 no better."""
 _RANDOM: Final = 3
-"""Pairs of random starts."""
+"""Pairs of random starts: without them the best channel was up to 7e-4 bits worse, with twice as many no better."""
 _STEEPEST: Final = 600.0
 """Nats of reward that a letter is told apart by at most: beyond, its exponential would be lost."""
 _FINEST: Final = 1e-3

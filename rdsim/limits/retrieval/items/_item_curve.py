@@ -30,7 +30,8 @@ class ItemCurve(Curve):
     r"""Certified points of least bits per item against rank loss, one a slope, and what they prove.
 
     Attributes:
-        slope: reward that a bit is worth, shape (S,): the curve falls by a bit a `slope` of loss.
+        slope: reward per bit, the Lagrange multiplier of the rate, shape (S,): there the curve falls by one bit where
+            the loss grows by `slope`.
         loss: expected rank loss of the channel found, shape (S,).
         rate: least bits per item at that loss, shape (S,): the channel's own is `upper` and `value`,
             and `lower` is the height of a line below the whole curve.

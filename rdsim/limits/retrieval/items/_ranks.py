@@ -82,7 +82,7 @@ class Steps(NamedTuple):
             lost = np.abs(
                 np.diff(np.interp(ends - 0.5 * self.length, *scores), prepend=scores[1][0])
             )
-            # More than one group's worth in a single cell is of no use.
+            # A cell takes one tangent at most: what exceeds one group's part of the weight is cut off.
             weight = np.cbrt(fall * apart * lost)
             weight = np.minimum(weight, weight.sum() / count)
             cumulative = _share(weight) + _EVEN * cumulative

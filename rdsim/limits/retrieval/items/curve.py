@@ -62,7 +62,8 @@ class RetrievalCurve(ItemCurve):
     r"""Certified points of least bits per item against rank loss, one a slope, and what they prove.
 
     Attributes:
-        slope: reward that a bit is worth, shape (S,): the curve falls by a bit a `slope` of loss.
+        slope: reward per bit, the Lagrange multiplier of the rate, shape (S,): there the curve falls by one bit where
+            the loss grows by `slope`.
         loss: expected rank loss of the channel found, shape (S,).
         rate: least bits per item at that loss, shape (S,): the channel's own is `upper` and `value`,
             and `lower` is the height of a line below the whole curve. With shared encoders a
@@ -120,7 +121,7 @@ class RetrievalCurve(ItemCurve):
         problem = self.programme()
         bounds: Iterable[float | None] = itertools.repeat(None, slopes.size)
         if slopes.size and many_classes(problem):
-            # Of many classes the bound does not depend on the channel: it is computed once for
+            # With many classes the bound does not depend on the channel: it is computed once for
             # all slopes.
             bounds = map(self.converse_by_groups().reward_less_rate, slopes.tolist())
         asked = zip(slopes.tolist(), tolerance.tolist(), bounds, strict=True)
