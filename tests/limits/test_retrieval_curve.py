@@ -434,6 +434,16 @@ def test_C26_small_slopes_converge_where_posteriors_forget_letters(size, loss):
     assert np.all(np.asarray(curve.converged))
 
 
+@pytest.mark.parametrize("slope", [1e-6, 1e-12])
+def test_C26_the_steepest_slopes_of_one_class_store_the_letter(slope):
+    """Newton's method fails at rewards of 1e12 in units of the multiplier: a channel without a letter is left out."""
+    table = np.random.default_rng(1).dirichlet(np.ones(8)).reshape(2, 4)
+    curve = limits.retrieval_curve(table, 8.0, RECIPROCAL, [slope], encoder="joint")
+    assert curve.loss[0] <= curve.minimum_loss + 1e-12
+    assert curve.rate.lower[0] <= curve.rate.upper[0] <= curve.stored_rate + 1e-12
+    assert curve.rate.upper[0] >= curve.stored_rate - 0.05
+
+
 def test_C25_searches_agree_with_each_other():
     curve = limits.retrieval_curve(DSBS, 4.0, RECIPROCAL, [0.1], tolerance=1e-6)
     at = np.array([0.7, 0.72, 0.75])

@@ -129,8 +129,7 @@ def optimum(
         and not _few_strategies(problem)
     ):
         more, above = _by_posteriors(problem, multiplier, tolerance)
-        # A channel that forgot a letter cannot be scaled to the masses P(y).
-        channels += [each for each in more if (each.sum(axis=0) > 0).all()]
+        channels += more
         bounds.append(above)
     elif len(queries.direction) > 1:
         for found, above in _by_strategies(problem, multiplier, tolerance):
@@ -143,6 +142,8 @@ def optimum(
                 break
     else:
         bounds.append(problem.rewards.above.whole)
+    # Where a solver did not converge a channel may have forgotten a letter: it cannot be scaled to the masses P(y).
+    channels = [each for each in channels if (each.sum(axis=0) > 0).all()]
     points = [evaluated(problem, channel) for channel in channels]
     best = max(range(len(points)), key=lambda i: points[i][0] - multiplier * points[i][1])
     # Both sides move apart by what a computed reward may be off, so that they hold of the true
