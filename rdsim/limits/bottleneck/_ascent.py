@@ -77,9 +77,6 @@ def _free_slot(masses: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     More than n posteriors are linearly dependent, and the value is linear in their weights: along
     the dependence, in the direction in which it does not fall, one of the weights comes to zero.
     """
-    # Carathéodory's theorem: n posteriors are enough to write P_Y as their mixture. The weights
-    # of n+1 have one degree of freedom along which P_Y does not change, and on it the value is
-    # linear: following it to the first weight that vanishes frees a slot at no cost.
     weights = masses.sum(axis=2)
     full = np.flatnonzero(np.all(weights > 0, axis=1))
     if full.size == 0 or masses.shape[1] <= masses.shape[2]:

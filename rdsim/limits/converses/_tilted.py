@@ -329,7 +329,8 @@ def _layers(s: Reals) -> Reals:
         return np.asarray(np.clip(found, 0.0, 1.0))
 
     height = np.exp(level)
-    # P'(L > l) and P_Y(L > l), both by numerical inversion along the path of steepest descent.
+    # P'(L > l) and P_Y(L > l), both by the inversion integral on a contour through the
+    # saddlepoint.
     reference, true = tail(0.0, both[0]), tail(1.0, both[1])
     # The integral of P'(e^L > tau) over tau beyond h is E'(e^L - h)^+ = P_Y(e^L > h) - h P'(e^L >
     # h). A difference of two such is the layer's mass.
