@@ -101,9 +101,15 @@ def information_bounds(model: NeuralCode, batch: Pairs, chosen: Any = None) -> B
     equal = batch.weights is None
     weight = jnp.full(pairs, 1.0 / pairs) if equal else jnp.asarray(batch.weights)
     weight = weight.astype(jnp.float32)
+    # The entropy of the mean, not the mean of the entropies: Jensen then makes the second bound a lower one (head of
+    # this file).
     mean = weight @ channel
     entropy = jnp.sum(jax.scipy.special.entr(mean))
+    # Kullback-Leibler divergence of the channel from the entropy model, item by item. Both logarithms come from
+    # log_softmax and are finite, so that no codeword needs a guard.
     rate = weight @ jnp.sum(channel * (log_channel - model.log_prior()), axis=-1)
+    # A draw takes the place of P(u|y) here only: it is unbiased, since this term is linear in the channel. The
+    # entropy of the mean is not linear and always takes the exact channel.
     seen = channel if chosen is None else chosen
     predicted = weight @ jnp.sum(seen * model.log_posterior(batch.queries), axis=-1)
     return Bounds(rate / LN2, (entropy + predicted) / LN2, entropy / LN2)
@@ -193,8 +199,13 @@ class StochasticCodeLearner:
             Jang, Gu and Poole (2017), "Categorical reparameterization with Gumbel-softmax".
 
         """
+        # Geometric cooling: a warm draw is biased and has gradients of small variance, a cold one the reverse, and it
+        # is the ratio of temperatures that tells one from the other.
         first, last = self.temperatures
         temperature = first * (last / first) ** jnp.asarray(progress, jnp.float32)
+        # Gumbel-max trick: the largest of ln P(u|y) plus independent Gumbel noise is a draw from P(.|y), exactly.
+        # Dividing by the temperature first does not move the largest, so that the hard draw is the limit of the soft
+        # one.
         noisy = log_channel + jax.random.gumbel(key, log_channel.shape, jnp.float32)
         soft = jax.nn.softmax(noisy / temperature)
         if self.relaxation != "straight_through":

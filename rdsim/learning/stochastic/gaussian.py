@@ -34,6 +34,7 @@ from rdsim.sources.gaussian_pairs import GaussianSource
 from rdsim.transformations import on_host
 
 _PLANE_CELLS: Final = 512
+"""Most cells along an axis of the plane, whose square the items have: 2 MB for each codeword."""
 
 
 @result
@@ -111,15 +112,20 @@ def gaussian_code_points(
     found = source.discretise(cells)
     pairs = found if isinstance(found, tuple) else (found,)
     tables = tuple(pair.source.joint for pair in pairs)
+    # In canonical coordinates the coordinates of a plane are independent pairs: the distribution of its cells is the
+    # outer product of two tables, and is never held for queries and items together.
     masses = _outer([table.sum(axis=0) for table in tables])
     axes = jnp.meshgrid(*(pair.y_points for pair in pairs), indexing="ij")
     points = jnp.stack([axis.ravel() for axis in axes], axis=1)
     if isinstance(found, tuple):
+        # Codes are given items in their own coordinates, cells are cut in canonical ones.
         points = points @ source.canonical_maps[1].T
     # Twice the tables' allowances covers the entropies of the pair of all query cells and U.
     allowance = 2 * sum(float(pair.allowance) for pair in pairs)
     lost = sum(float(pair.information_loss) for pair in pairs)
     correlations = source.canonical_correlations
+    # Strong data processing: of each bit about Y at most the squared largest correlation is about X. For codes of few
+    # bits this bound is the tighter one, since the loss by the query cells does not shrink with the rate.
     contraction = correlations[0] ** 2
 
     def point(code: Any) -> GaussianCodePoint:
@@ -131,6 +137,9 @@ def gaussian_code_points(
             index_entropy=rates.index_entropy,
             relevance=Certified(
                 value=value,
+                # Merging query cells cannot add information: the value itself is a lower end up to the tables' own
+                # error. The upper end may not fall below the value, where the contraction bound meets a value that
+                # errs upwards by rounding.
                 lower=jnp.maximum(value - allowance, 0.0),
                 upper=jnp.maximum(jnp.minimum(value + lost + allowance, contraction * rate), value),
                 tolerance=wanted,
@@ -147,8 +156,11 @@ def _relevance(
     tables: tuple[Float[Array, "_ _"], ...], channel: Float[Array, "*cells k"]
 ) -> Float[Array, ""]:
     r"""$I(X_c;U)$ in bits, one codeword at a time: a table of the plane's cells is large enough."""
+    # P(y_c, u) for every codeword, and then P(x_c, u) = sum over y_c of P(x_c | y_c) P(y_c, u): one matrix product on
+    # a line, one along each axis in the plane, in place of the table of all pairs of plane cells (its square).
     given = channel * _outer([table.sum(axis=0) for table in tables])[..., None]
     log_query = safe_log2(_outer([table.sum(axis=1) for table in tables]))
+    # A column without mass has no conditional distribution; any finite one does, since it is multiplied by zero.
     maps = [table / jnp.maximum(table.sum(axis=0), 1e-300) for table in tables]
 
     def one(pair: Float[Array, "*cells"]) -> Float[Array, ""]:
@@ -156,6 +168,8 @@ def _relevance(
         mass = jnp.sum(pair)
         return jnp.sum(joint * (safe_log2(joint) - log_query - safe_log2(mass)))
 
+    # lax.map, not vmap: K planes of cells at once would not fit. Rounding may leave a code of no information below
+    # zero.
     return jnp.maximum(jnp.sum(jax.lax.map(one, jnp.moveaxis(given, -1, 0))), 0.0)
 
 

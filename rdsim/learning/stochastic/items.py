@@ -83,6 +83,7 @@ def neural_item_code(
     p = item_masses(masses, points.shape[0])
     graph, state = nnx.split(model)
     joint = p[:, None] * _channel(graph, state, points)
+    # A codeword that no item of the support has would be 0/0; its row is replaced below.
     mass = joint.sum(axis=0)[:, None]
     mean = joint.T @ points / jnp.where(mass > 0, mass, 1.0)
     return NeuralItemCode(graph=graph, state=state, codewords=jnp.where(mass > 0, mean, p @ points))
@@ -133,6 +134,8 @@ def learned_scores(parameters: LearnedScores, queries: Float[Array, "m d"]) -> F
     """Score every codeword for the queries seen, shape (K,), float64 from float32 scores."""
     model = nnx.merge(parameters.graph, parameters.state)
     seen = jnp.array(parameters.seen, int)
+    # The model scores all modalities: those that are not seen are given zeros, and their scores are left out of the
+    # sum.
     every = jnp.zeros((model.log_temperature.shape[0], queries.shape[-1]), jnp.float32)
     every = every.at[seen].set(jnp.asarray(queries, jnp.float32))
     return jnp.asarray(model.fused_scores(every, parameters.seen), float)
@@ -140,6 +143,8 @@ def learned_scores(parameters: LearnedScores, queries: Float[Array, "m d"]) -> F
 
 @partial(jax.jit, static_argnames="graph")
 def _channel(graph: Any, state: Any, items: Float[Array, "n d"]) -> Float[Array, "n k"]:
+    # The float32 logits are taken as they are: float64 begins at the softmax, whose rows then sum to one to the last
+    # digit.
     logits = nnx.merge(graph, state).item_logits(items)
     return jax.nn.softmax(jnp.asarray(logits, float), axis=-1)
 
@@ -148,5 +153,6 @@ def _channel(graph: Any, state: Any, items: Float[Array, "n d"]) -> Float[Array,
 def _draw(
     key: Key[Array, ""], graph: Any, state: Any, items: Float[Array, "n d"]
 ) -> Int[Array, " n"]:
+    # Inversion of the cumulative channel in float64: in float32 rare codewords of one item would lose digits.
     uniform = jax.random.uniform(key, (items.shape[0],), float)
     return draw_categorical(_channel(graph, state, items), uniform)

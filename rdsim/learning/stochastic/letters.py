@@ -118,6 +118,7 @@ def letter_logits(
     model: NeuralCode, letters: tuple[int, ...]
 ) -> tuple[Float[Array, "y k"], Float[Array, "x k"]]:
     """Ln P(u|y) and the fused scores of all letters, |X| and |Y| of them, float64."""
+    # One-hot rows of all letters: one call of each network gives its whole table.
     queries, items = (jnp.eye(size, dtype=jnp.float32) for size in letters)
     # Softmax in float64: in float32 its rows sum to one to seven digits only.
     logits = jnp.asarray(model.item_logits(items), float)
@@ -165,6 +166,7 @@ def exact_point(source: DiscreteSource) -> ExactPoint:
 
 def letter_table(source: DiscreteSource) -> Pairs:
     """All pairs of letters, one-hot, weighted by P(x,y): a batch without sampling error."""
+    # Row (x, y) of the batch is x times |Y| plus y, the order of the raveled table of weights.
     x, y = validation.instance("source", source, DiscreteSource).joint.shape
     items = jnp.tile(jnp.eye(y, dtype=jnp.float32), (x, 1))
     queries = jnp.repeat(jnp.eye(x, dtype=jnp.float32), y, axis=0)[:, None, :]

@@ -69,6 +69,7 @@ class NeuralCode(nnx.Module):
         validation.integer("modalities", modalities, low=1)
         validation.integer("query_dimension", query_dimension, low=1)
         self.item_encoder = MLP((item_dimension, *hidden, codewords), rngs)
+        # Entropy model and temperatures start flat, at 1/K and at one: the first gradients are those of the networks.
         self.prior_logits = nnx.Param(jnp.zeros(codewords, jnp.float32))
         self.log_temperature = nnx.Param(jnp.zeros(modalities, jnp.float32))
         if scores == "free":
@@ -115,6 +116,8 @@ class NeuralCode(nnx.Module):
             modalities: which of them are looked at; None for all.
 
         """
+        # Fusion of independent modalities is a sum of log likelihood ratios; the temperature is the one number that
+        # corrects a modality whose scores are too sure or too timid.
         weighted = self.scores(queries) / self.temperatures[:, None]
         if modalities is not None:
             weighted = weighted[..., jnp.array(modalities, int), :]
@@ -124,5 +127,7 @@ class NeuralCode(nnx.Module):
         self, queries: ArrayLike, modalities: tuple[int, ...] | None = None
     ) -> Float[Array, "... k"]:
         """Ln r(u|x) for queries of shape (..., m, d), shape (..., K)."""
+        # Scores of distances may be as large as the coordinates squared: float32 keeps their differences only if the
+        # largest is subtracted before the prior is added.
         scores = below_largest(self.fused_scores(queries, modalities))
         return jax.nn.log_softmax(self.log_prior() + scores)

@@ -73,12 +73,17 @@ class RetrievalCodeLearner:
         log_channel, scores = letter_logits(model, joint.shape)
         channel = jnp.exp(log_channel)
         log_prior = jax.nn.log_softmax(jnp.asarray(model.prior_logits[...], float))
+        # Rate term: the divergence from the entropy model, averaged over the letters, an upper bound on I(U;Y).
         rate = jnp.sum(joint.sum(axis=0)[:, None] * channel * (log_channel - log_prior)) / LN2
         parsed = parse_loss(self.rank_loss)
         size = jnp.asarray(setting["log2_size"], float)
         lost = ordered_loss(joint @ channel, size, parsed)
+        # D_max is the loss of a code of zero bits: no item is above the target with certainty (ln 0), all tie with it
+        # (ln 1).
         at_zero_rate = expected_loss_kernel(jnp.array(-jnp.inf), jnp.array(0.0), size, parsed)
         value = rate + jnp.asarray(setting["slope"], float) * (lost - at_zero_rate)
+        # The decoder learns from the code and not the other way: neither channel nor prior may lower the log loss by
+        # becoming easier to predict, since that is no aim of retrieval.
         through = jax.lax.stop_gradient(joint @ channel)
         log_posterior = jax.nn.log_softmax(jax.lax.stop_gradient(log_prior) + below_largest(scores))
         surprise = -jnp.sum(through * log_posterior) / LN2
@@ -107,6 +112,8 @@ def ordered_loss(
         loss: parsed.
 
     """
+    # The optimal decoder ranks by the information density. Integer ranks have no gradient, which holds the order
+    # fixed.
     order = dense_ranks(information_density(joint))
     competitor = joint.sum(axis=0)
     better = _mass(order[:, None, :] > order[:, :, None], competitor)
@@ -120,5 +127,6 @@ def _mass(chosen: Any, competitor: Float[Array, " u"]) -> Float[Array, "x u"]:
 
 
 def _log(probability: Float[Array, "..."]) -> Float[Array, "..."]:
+    # The inner where keeps the gradient of log at zero, which is not finite, out of the outer one.
     positive = probability > 0
     return jnp.where(positive, jnp.log(jnp.where(positive, probability, 1.0)), -jnp.inf)
