@@ -43,6 +43,8 @@ def cone_weights(covariance: np.ndarray) -> np.ndarray:
         for chosen in itertools.combinations(range(count), size):
             free = list(chosen)
             held = [u for u in range(count) if u not in chosen]
+            # By the KKT conditions exactly one set J has positive masses on J and non-negative multipliers on the
+            # others: the events of different J are disjoint and cover everything, so that the weights sum to one.
             multipliers = np.linalg.inv(covariance[np.ix_(held, held)])
             cross = covariance[np.ix_(free, held)]
             masses = covariance[np.ix_(free, free)] - cross @ multipliers @ cross.T
@@ -80,6 +82,7 @@ def standard_margin(problem: SolvedSource, active: np.ndarray) -> float:
     root = np.sqrt(p)[:, None]
     columns = root * K / np.where(p > 0, Z, 1.0)[:, None]
     used, rest = columns[:, active], columns[:, ~active]
+    # N Cov g = H - 1 1^T and H q = 1: the inverse of H on the active letters, less q q^T.
     mass_variance = np.diagonal(np.linalg.inv(used.T @ used)) - q[active] ** 2
     rest = rest - used @ np.linalg.lstsq(used, rest, rcond=None)[0]
     slack_variance = (rest**2).sum(axis=0) - (root[:, 0] @ rest) ** 2

@@ -144,6 +144,7 @@ def _checked(
     d, s = checked_distortions(distortions, slope)
     N = validation.interval("samples", samples, low=1.0, high=np.inf, open_high=True)
     delta = validation.open_unit("violation", violation)
+    # The range B of l_q, in nats: the kernel of a row spans 2^(-s (largest - least distortion)) to one.
     widest = jnp.max(jnp.max(d, axis=1) - jnp.min(d, axis=1))
     return s * jnp.log(2.0) * widest, d.shape[1], N, delta
 
@@ -157,6 +158,7 @@ def _log_expm1(B: Float[Array, ""]) -> Float[Array, ""]:
 def _uniform(
     B: Float[Array, ""], letters: int, N: Float[Array, "..."], delta: Float[Array, ""]
 ) -> Float[Array, "..."]:
+    # A single letter leaves one code, and no complexity: where e^B overflows, infinity times ln 1 would be no number.
     complexity = jnp.expm1(B) * jnp.sqrt(2 * jnp.log(float(letters)) / N) if letters > 1 else 0.0
     return jnp.minimum(B, complexity + B * jnp.sqrt(2 * jnp.log(1 / delta) / N))
 
@@ -169,9 +171,12 @@ def _pac_bayes(
     # The bound holds for every eta in (0, 1) and every epsilon that is fixed beforehand: the least over a grid holds
     # too, because neither depends on the samples.
     eta = jnp.linspace(0.02, 0.98, 49)[:, None]
+    # c_eta of the docstring; expm1 keeps the digits of both differences, which vanish with B.
     constant = (-jnp.expm1(-eta * B) / eta + jnp.expm1(-B)) / (B + jnp.expm1(-B))
 
     def at(N: Float[Array, ""]) -> Float[Array, ""]:
+        # epsilon matters down to about e^-B/N, below which its part of the bound is smaller than the rate it costs;
+        # ten nats to spare.
         log_epsilon = jnp.linspace(-(B + jnp.log(N) + 10), -0.01, _GRID)
         rate = -(letters - 1) * log_epsilon
         learned = (rate + jnp.log(1 / delta)) / (eta * N) - jnp.log(-jnp.expm1(log_epsilon))
@@ -187,6 +192,7 @@ def _empirical_bernstein(
     B_exact: Float[Array, ""], letters: int, N: Float[Array, "..."], delta: Float[Array, ""]
 ) -> Float[Array, "..."]:
     B = jnp.maximum(B_exact, _LEAST_RANGE)
+    # kappa of the docstring: (e^g - 1 - g) / g^2 rises with g, so that its value at -B is the least on [-B, B].
     curvature = (jnp.expm1(-B) + B) / B**2
     steps = jnp.arange(1, letters, dtype=float)[:, None]
 
@@ -194,6 +200,8 @@ def _empirical_bernstein(
         log_m = jnp.log(jnp.round(jnp.exp(jnp.linspace(0.0, 35.0, _GRID))))
         # Beyond e^35 = 2^50, rounding m to an integer changes no digit of its logarithm.
         log_m = jnp.concatenate([log_m, 35.0 + jnp.linspace(0.0, B + jnp.log(N), _GRID)])
+        # ln of the binomial coefficient (m+k-1 choose k-1), as a sum of k-1 logarithms: m itself goes up to e^(35+B),
+        # times N.
         log_codes = jnp.sum(jnp.logaddexp(log_m, jnp.log(steps)) - jnp.log(steps), axis=0)
         L = jnp.log(2 / delta) + log_codes
         tau = jnp.exp(_log_expm1(B) + jnp.log(letters / 4) - log_m)

@@ -145,10 +145,13 @@ def infonce(
     given = None if bounds is None else checked_range(bounds)
     batches = square_batches("scores", scores, given)
     K = batches.shape[-1]
+    # ln K is added because the denominator of the bound is a mean over the batch, not a sum.
     nats = log_share(batches, np.diagonal(batches, axis1=1, axis2=2)) + math.log(K)
     span = None
     if given is not None:
         low, high = given
+        # A term is ln K minus the log of a sum of K exponentials: it can neither exceed ln K, nor the range of the
+        # scores, nor fall below minus that range.
         span = (low - high, min(math.log(K), high - low))
     return mean_estimate("scores", nats.mean(axis=1), span, confidence, "lower")
 
@@ -217,7 +220,11 @@ def plug_in_information(counts: ArrayLike, *, confidence: float = 0.95) -> Infor
     seen = joint > 0
     ratio = np.where(seen, joint, 1.0) / np.where(seen, rows * columns, 1.0)
     value = float(mutual_information(jnp.asarray(joint)))
+    # Delta method: the variance of the information density under the empirical distribution. Rounding may leave it
+    # below zero where the density is constant.
     variance = max((joint * np.log2(ratio) ** 2).sum() - value**2, 0.0)
+    # Miller and Madow: to first order the plug-in estimate of each entropy is low by (letters seen - 1)/(2N) nats,
+    # and I = H(X) + H(U) - H(X,U).
     degrees = seen.sum() - (rows > 0).sum() - (columns > 0).sum() + 1
     centre = max(value - degrees / (2 * N * LN2), 0.0)
     half = normal_quantile(confidence) * math.sqrt(variance / N)

@@ -59,6 +59,7 @@ def mean_estimate(
     terms = checked_terms(name, values, span)
     if span is None:
         value = terms.mean()
+        # No range is known: the interval of the central limit theorem, with the unbiased variance.
         half = normal_quantile(confidence) * terms.std(ddof=1) / math.sqrt(terms.size)
         lower, upper = value - half, value + half
     else:
@@ -112,6 +113,7 @@ def _check_inside(name: str, values: np.ndarray, span: Span | None) -> None:
         validation.coordinates(name, values)
         return
     low, high = span
+    # Scores computed by the caller may pass their own bounds by rounding; the terms are clipped where they are used.
     slack = 1e-12 * (high - low)
     validation.interval(name, values, low=low - slack, high=high + slack)
 

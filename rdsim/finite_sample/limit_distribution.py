@@ -100,6 +100,7 @@ class ExcessDistribution:
         """
         N = validation.interval("samples", samples, low=1.0)
         mean = jnp.sum(self.weights * self.degrees)
+        # E X^2 of a chi-square variable of r degrees of freedom is r (r + 2).
         second = jnp.sum(self.weights * self.degrees * (self.degrees + 2))
         return (second - mean**2) / (4 * N**2)
 
@@ -152,6 +153,8 @@ class ExcessDistribution:
         values = np.where(values < 1e-9, 0.0, values)
         expected = self.cdf(values)
         below = np.where(values > 0, expected, 0.0)  # zero alone has a positive probability
+        # The largest distance is reached at a value, from above (its own step counted) or from below (not counted):
+        # both are looked at.
         at = np.searchsorted(values, values, side="right") / values.size
         before = np.searchsorted(values, values, side="left") / values.size
         return float(max(np.max(np.abs(at - expected)), np.max(np.abs(before - below))))
@@ -213,6 +216,8 @@ def excess_distribution(
     root = np.sqrt(np.where(active, q, 1.0))
     scaled = np.sqrt(pmf)[:, None] * K / np.where(pmf > 0, Z, 1.0)[:, None] * root
     correlations = np.linalg.svd(scaled[:, active], compute_uv=False) ** 2
+    # Each correlation is at most one, the largest of all letters in contact may be more: hence the relative threshold
+    # below.
     rank = int((correlations > NULL).sum())
     full = np.linalg.svd(scaled[:, contact], compute_uv=False) ** 2
     joint_rank = int((full > NULL * full[0]).sum())

@@ -185,6 +185,7 @@ def plug_in_excess(
 def _replication(key: PRNGKey, problem: SolvedSource, samples: Float[Array, ""]) -> Replication:
     """Draw the samples, learn the code, and measure it on the true pmf."""
     p, K, q_true, Z_true, slack, true_suboptimality, exponent = problem
+    # One multinomial draw in place of N samples: its cost does not grow with N, which reaches 2^52.
     frequencies = jax.random.multinomial(key, samples, p) / samples
     q, suboptimality = solve(K, frequencies)
     difference = q - q_true
@@ -192,7 +193,11 @@ def _replication(key: PRNGKey, problem: SolvedSource, samples: Float[Array, ""])
     # Where no learned codeword is near a letter that was not drawn, Z underflows: use the log
     # domain.
     log_ratio = jax.nn.logsumexp(-exponent, axis=1, b=q) - jnp.log(Z_true)
+    # log1p keeps the digits of a small delta, on which the second-order term rests; the inner maximum keeps the
+    # branch that is not taken finite.
     log_ratio = jnp.where(delta > -0.5, jnp.log1p(jnp.maximum(delta, -0.5)), log_ratio)
+    # delta - ln(1 + delta) >= 0 letter by letter, and the slacks times the masses are not negative either: nothing
+    # cancels.
     second_order = jnp.where(p > 0, p * (delta - log_ratio), 0.0)
     excess = jnp.sum(second_order) + slack @ difference
     return Replication(
@@ -216,6 +221,8 @@ def _solver_error(
     """
     seen = frequencies > 0
     ratio = jnp.where(seen, (p - frequencies) ** 2 / jnp.where(seen, frequencies, 1.0), 0.0)
+    # Both conditions of the proof: every |x| is at most one on the letters that were seen, and the others, of whose Z
+    # the samples say nothing, have no probability.
     small = jnp.all(jnp.where(seen, gap * jnp.e <= frequencies, p == 0))
     return jnp.where(small, gap + jnp.sqrt(3 * gap * jnp.sum(ratio)), jnp.inf)
 

@@ -116,6 +116,8 @@ def solve(
     def newton(q: Array, active: Array) -> Array:
         """One Newton step on the active letters."""
         c, Z = dual_ratios(q)
+        # Scaling by the root of q makes H the matrix of squared canonical correlations, of condition that does not
+        # depend on how small the masses are; inactive rows become those of the identity.
         root = jnp.where(active, jnp.sqrt(jnp.where(active, q, 1.0)), 0.0)
         scaled = K * root / Z[:, None]
         H = scaled.T @ (p[:, None] * scaled) + jnp.diag(jnp.where(active, _RIDGE, 1.0))
@@ -137,5 +139,6 @@ def solve(
     # At the optimum, the mass or the slack of each codeword vanishes (complementary slackness); a codeword whose mass is
     # the larger of the two is taken to be in use.
     active = q > w
+    # Polishing may fail where a letter was misjudged: then the interior point itself is the best candidate.
     start = certified(jnp.where(active, q, 0.0)), certified(q)
     return better(*jax.lax.fori_loop(0, _POLISHING_STEPS, refine, start))

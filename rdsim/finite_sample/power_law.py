@@ -128,6 +128,8 @@ def fit_exponent_of_trials(
     if not (errors > 0).all():
         raise ValueError(f"trials must vary in every column, not in {int(np.argmin(errors))}")
     number = validation.integer("resamples", resamples, low=100)
+    # Whole rows are drawn with replacement (the bootstrap of Efron): what two points of one trial have in common is
+    # kept.
     pick = jax.random.randint(key, (number, len(table)), 0, len(table))
     # How often each resample holds each trial; its means are then one matrix product.
     times = np.stack([np.bincount(row, minlength=len(table)) for row in np.asarray(pick)])
@@ -166,10 +168,13 @@ def _weighted_fit(
     covered = float(validation.open_unit("confidence", confidence))
     # The error of ln y is that of y divided by y: the weight of a logarithm is the inverse.
     weight = means / errors
+    # Weighted least squares by the pseudoinverse of the weighted design: its condition is not squared, as that of the
+    # normal equations is.
     inverse = np.linalg.pinv(design * weight[:, None])
     best = inverse @ (weight * np.log(means))
     # All resamples have the same design and weights: one pseudoinverse fits them in one matrix product.
     ends = np.quantile((drawn * weight) @ inverse.T, [(1 - covered) / 2, (1 + covered) / 2], axis=0)
+    # One factor given as a vector has a scalar exponent, F factors have F of them.
     shape = np.shape(x)[1:]
     return PowerLaw(
         exponent=jnp.asarray(best[1:].reshape(shape)),

@@ -158,8 +158,12 @@ def _evaluated(
     learned_q, best_q = jax.lax.map(
         lambda one: _output_marginal(one, d, s), jnp.stack([estimated, p])
     )
+    # Test channel of both codes: Q(u|y) proportional to q_u 2^(-s d(y,u)), at the slope that is given and not at a
+    # rate.
     kernel = jnp.exp2(-s * d)
     Q = kernel * learned_q / (kernel @ learned_q)[:, None]
+    # P(x,u) of the true source behind the learned channel, and what the learner believes of it: the rank of an item
+    # depends on its description alone (C1), so that these tables give both errors exactly.
     joint = (_all_queries(true, used) * p) @ Q
     believed = (_all_queries(learned, used) * estimated) @ Q
     given, given_believed = _per_column(joint), _per_column(believed)
@@ -201,5 +205,6 @@ def _all_queries(channels: Float[Array, "k y v"], active: Bool[Array, " k"]) -> 
     table = jnp.ones((1, channels.shape[1]))
     for k in range(channels.shape[0]):
         part = jnp.where(active[k], channels[k], first)
+        # Modalities are independent given the item: their tables multiply, row by row of the Cartesian product.
         table = (table[:, None, :] * part.T[None]).reshape(-1, channels.shape[1])
     return table

@@ -50,6 +50,7 @@ def coset_distances(generator: ArrayLike) -> Float[Array, " t"]:
         )
     checks = _columns_of_checks(words.astype(np.int64))
     seen = np.zeros(1 << (n - k), bool)
+    # Breadth-first search over the cosets: the zero syndrome is that of the codewords, whose leader has weight zero.
     seen[0] = True
     level, count = np.array([0]), [1]
     while sum(count) < seen.size:
@@ -73,6 +74,7 @@ def _columns_of_checks(words: np.ndarray) -> np.ndarray:
         below = np.flatnonzero(words[row:, column]) if row < k else np.zeros(0, int)
         if below.size:
             words[[row, row + below[0]]] = words[[row + below[0], row]]
+            # Gauss-Jordan elimination over the field of two elements: adding a row to another is an exclusive or.
             others = words[:, column].astype(bool)
             others[row] = False
             words[others] ^= words[row]

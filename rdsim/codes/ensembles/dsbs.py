@@ -158,6 +158,8 @@ def _padded_length(n: int) -> int:
 def log2_codebook_size(n: Any, rate: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""Return log2 of the number of codewords, $\lfloor 2^{nR} \rfloor$, at least one."""
     bits = n * rate
+    # A rate that is log2 of an integer, over n, may fall short of it by rounding: a relative 1e-12 brings the integer
+    # back.
     K = jnp.floor(jnp.exp2(jnp.minimum(bits, _EXACT_BITS)) * (1 + 1e-12))
     return jnp.where(bits < _EXACT_BITS, jnp.log2(K), bits)
 
@@ -179,6 +181,7 @@ def _fair_logs(n: Float[Array, ""], padded: int) -> tuple[Float[Array, " k"], Fl
     """Ln f(k) and ln F(k) of Binomial(n, 1/2), k = 0..padded; none and all of the mass beyond n."""
     k = jnp.arange(padded + 1.0)
     others = jnp.maximum(n - k, 0.0)
+    # ln of the binomial coefficient by ln Gamma; 2^-n underflows from n = 1075 on, its logarithm does not.
     log_f = gammaln(n + 1.0) - gammaln(k + 1) - gammaln(others + 1) - n * LN2
     log_f = jnp.where(k <= n, log_f, -jnp.inf)
     return log_f, jnp.minimum(jax.lax.cumlogsumexp(log_f), 0.0)
@@ -289,6 +292,8 @@ def _after_flips(
         def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
             log_q, ratio = carry
             contracted = jnp.sum(jnp.where(k <= last, probabilities * jnp.exp(log_q), 0.0))
+            # The recursion is one of ratios q_{k+1} / q_k, whose logarithms add up to ln q: q itself underflows far
+            # from the mean.
             below = jnp.where(k > 0, c * (n - k + 1) / ratio, 0.0)
             # Past `last` the ratio is not used; it only has to stay a positive number.
             ratio = jnp.where(k < last, (e - c1 * k) + below, 1.0) / (c * (k + 1))
@@ -297,6 +302,7 @@ def _after_flips(
         return jax.lax.scan(step, (log_q0, jnp.ones(window)), jnp.arange(float(nearest.size)))[1]
 
     e = t * (1 - p) ** 2 + (n - t) * p**2
+    # Each sweep ends where its terms begin to cancel: upward at the mean e / c_1, downward at the next k.
     middle = jnp.clip(jnp.floor(e / c1), 0, n)
     upward = sweep(e, t * log_p + (n - t) * log_1mp, middle)
     downward = _reversed(n, sweep(n * c1 - e, t * log_1mp + (n - t) * log_p, n - 1 - middle))

@@ -210,6 +210,8 @@ def rounded_units(table: np.ndarray, n: int, levels: int) -> tuple[IntegerTable,
     fine = integer_units(table, n)
     if fine.levels <= MAX_LATTICE:
         return fine, 0.0
+    # Every level of the coarse grid is the same number of fine steps wide; what rounding moves is bounded by half of
+    # it and returned exactly.
     step = fine.step * fine.levels / levels
     coarse = np.round(fine.units * fine.step / step)
     return IntegerTable(coarse, step), float(np.abs(coarse * step - fine.units * fine.step).max())
@@ -224,6 +226,7 @@ def _merged(excess: np.ndarray) -> np.ndarray:
 
 def _lattice_step(excess: np.ndarray) -> float | None:
     """The step of a lattice that all entries lie on, or None if none is found that is coarse enough."""
+    # If entries lie on a lattice, the least of them is a small multiple of its step.
     least = excess[excess > 0].min()
     for denominator in range(1, _DENOMINATORS + 1):
         steps = excess / least * denominator
@@ -236,6 +239,8 @@ def _lattice_step(excess: np.ndarray) -> float | None:
 
 def _test_channel(d: np.ndarray, q: np.ndarray, slope: float) -> tuple[np.ndarray, np.ndarray]:
     """Q(u|y) and D(Q(.|y) || q) in bits of each row."""
+    # Rows are shifted by their least distortion: the shift cancels in Q, and no row of a steep slope underflows to
+    # zeros.
     tilt = np.exp2(-slope * (d - d.min(axis=1, keepdims=True)))
     total = tilt @ q
     Q = q * tilt / total[:, None]
@@ -247,6 +252,8 @@ def _slope_at(p: np.ndarray, d: np.ndarray, q: np.ndarray, rate: float) -> float
     excess = d - d.min(axis=1, keepdims=True)
     if rate <= 0 or not (excess > 0).any():
         return 0.0
+    # The mean divergence rises with the slope, from zero: a bracket exists unless the rate is above what the steepest
+    # slope has.
     low, high = np.zeros(1), np.array([_STEEPEST_BITS / float(excess[excess > 0].min())])
 
     def reached(slope: np.ndarray) -> np.ndarray:

@@ -223,6 +223,7 @@ class _Problem:
         less = float(self.code in ("junk_codeword", "orthogonal_codewords_and_junk"))
         if bits > _INTEGER_BITS:
             return bits
+        # A rate that is log2 of an integer may fall short of it by rounding.
         return math.log2(math.floor(2.0**bits * (1 + 1e-12)) - less)
 
     def _longer(self, share: float) -> float:
@@ -267,6 +268,7 @@ class _Problem:
         def lost(log_odds: float) -> float:
             return float(self._mean(_share(log_odds), size, _SEARCH_NODES).fine[0])
 
+        # The loss need not have a single minimum in the share: a grid brackets the least, Brent's bounded search refines it.
         grid = np.linspace(low, high, _SEARCH)
         found = [lost(x) for x in grid]
         best = int(np.argmin(found))
@@ -292,6 +294,8 @@ class _Problem:
         """Log-odds of the largest share: with N axes 2^-N of the items have no positive coordinate."""
         if self.code != "orthogonal_codewords_and_junk":
             return math.inf
+        # The share of the others is 2^-N: its log-odds are ln(2^N - 1) = N ln 2 + ln(1 - 2^-N), less a margin for the
+        # search.
         log_codewords = 2.0 ** self.codeword_bits(0.5) * LN2
         return log_codewords + math.log(-math.expm1(-log_codewords)) - 1e-3
 

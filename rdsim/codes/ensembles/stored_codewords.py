@@ -59,6 +59,8 @@ def stored_distribution(code: RandomCode) -> np.ndarray:
     distance = np.einsum("juy,yu->j", tables, units.units)
 
     kind = sequence_types.index_of(items, n)
+    # Codewords of one distance from an item are chosen alike: the choice is computed once for each level, and split
+    # among its tables in proportion to their probabilities.
     order, first, level = levels_of(kind, distance)
     kind, distance = kind[order], distance[order]
     probability = np.exp(log_codeword[order])
@@ -91,6 +93,7 @@ def _chosen_ratio(
     Types of the item become rows of a table, their distances its columns, padded with zeros so that few
     shapes are compiled.
     """
+    # Kinds are sorted: their first rows give every level its column within its kind.
     start = np.searchsorted(kind, np.arange(kind[-1] + 2))
     place = np.arange(kind.size) - start[kind]
     f = np.zeros((padded_count(start.size - 1, 16), padded_count(int(place.max()) + 1, 16)))

@@ -117,6 +117,7 @@ def calibrated_correlations(
             f"signal-to-noise ratios, and {target:.3f} was measured"
         )
     last = sorted(ends, key=abs)[-2:]
+    # Brent's method on a bracket whose ends are the last two scales tried.
     log_scale = float(brentq(missing, min(last), max(last), xtol=1e-3, rtol=1e-6))
     return scaled(log_scale), math.exp(log_scale)
 
@@ -125,6 +126,8 @@ def held_out_correlations(
     correlations: Float[np.ndarray, " k"], pairs: int
 ) -> Float[np.ndarray, " m"]:
     """Take from squared correlations what chance adds to them; those that are not positive are left out."""
+    # Of independent pairs a squared sample correlation has the mean 1/N; of dependent ones about (1 - rho^2)/N is
+    # added to rho^2. What is left after it is taken away may be negative, and then nothing was found.
     rho = np.clip(np.asarray(correlations, float), 0.0, 1 - 1e-6)
     squared = rho**2 - (1 - rho**2) / pairs
     return np.sort(np.sqrt(squared[squared > 0]))[::-1]
@@ -132,7 +135,10 @@ def held_out_correlations(
 
 def few_kinds(correlations: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
     """Replace falling correlations that are nearly equal by one that tells as much as they do on average."""
+    # 1 - rho^2 without cancellation where rho is near one; -ln of it is twice the information of a mode, in nats.
     kept = (1 - correlations) * (1 + correlations)
+    # Modes are grouped by the cell of their log signal-to-noise ratio, and a group is given the mean of its
+    # information.
     kind = np.floor(np.log(correlations**2 / kept) / _ALIKE)
     _, place, modes = np.unique(-kind, return_inverse=True, return_counts=True)
     information = np.bincount(place.reshape(-1), -np.log(kept)) / modes
@@ -180,6 +186,7 @@ def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dic
     log2_size, gains = math.log2(report.database), gains_of(report.query, report.grade)
     targets = gains.targets
     bits = np.append(CODE_BITS, np.inf)
+    # The same points for all bits, so that differences between bits are not blurred by sampling.
     found = ideal_codes(key, rho, log2_size, CODE_LOSSES, bits, targets=targets)
     each = (
         found
@@ -194,11 +201,14 @@ def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dic
         )
         for end in ("value", "lower", "upper")
     )
+    # The mean of P independent noisy views of the query is a sufficient statistic of the group: P times the signal-
+    # to-noise ratio of one (head of this file).
     together = np.sqrt(targets * rho**2 / (1 + (targets - 1) * rho**2))
     converse = converse_metrics(
         _least(together, report.database // targets, targets * CONVERSE_BITS), gains.best
     )
     if targets > 1:
+        # Each target alone competes with all items but the other targets. Both bounds hold: the smaller one does.
         single = _least(rho, report.database - targets + 1, CONVERSE_BITS)
         converse = np.minimum(converse, converse_of_each(single, single, gains))
     graded = np.ptp(report.grade) > 0

@@ -109,10 +109,13 @@ def _several(
     found = gain_without_ties(log2_size, _LOSSES[0], cosines.log_beaten)
 
     def first(shift: float) -> float:
+        # MRR of the first target at a common shift of all correlations in Fisher's z = artanh(rho), in which the
+        # spread stays what was fitted.
         return float(_of_first(cosines.mixture(np.tanh(z + shift), mass), gains.targets) @ found)
 
     quality = float(report.values("mrr")[line])
     twin, shift = moved_twin(dimension, z, mass, first, quality, log2_size, _LOSSES[0])
+    # Targets that all count alike have one distribution; a second fit would be the first one again.
     if np.allclose(gains.share, 1 / len(ahead), rtol=1e-9, atol=0):
         return twin, twin
     z, mass = fitted_nodes(cosines, ahead, tied, competitors, gains.share)
@@ -139,6 +142,8 @@ def code_of_several(
 
     """
     log_p, mass = scores.of(twin, bits)
+    # Rising scores are falling probabilities of being beaten; cells are put in the order of rising scores whatever
+    # the grid's is.
     falling = slice(None, None, -1) if log_p[0] < log_p[-1] else slice(None)
     log_p, mass = log_p[falling], mass[falling] / mass.sum()
     worth = scores.of(by_worth, bits)[1][falling]
@@ -147,10 +152,12 @@ def code_of_several(
     # Of two targets in one cell each is ahead half of the time.
     above = np.clip(1 - np.cumsum(mass) + 0.5 * mass, 0.0, 1.0)
     recalls = among_others(found[1:], above, gains.targets)
+    # Mean over the targets by what each counts: nDCG is linear in the targets' recalls.
     misses = 1 - np.stack(recalls) @ worth / worth.sum()
     return code_metrics(first, misses, gains.all)
 
 
 def _of_first(mass: Float[np.ndarray, " t"], targets: int) -> Float[np.ndarray, " t"]:
     """Distribution of the highest score of several targets, on a grid of rising scores."""
+    # P(max <= t) = F(t)^P of independent scores; differences of it are the masses of the cells.
     return np.diff(np.minimum(np.cumsum(mass), 1.0) ** targets, prepend=0.0)

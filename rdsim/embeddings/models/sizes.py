@@ -51,6 +51,7 @@ def sized_lines(report: EmbeddingReport) -> Int[np.ndarray, " k"]:
     enough = report.line_for(0.99)
     if enough is not None:
         front = front[: front.index(enough) + 1]
+    # Codes evenly spaced along the front, its last one included, the best first.
     places = np.unique(np.linspace(0, len(front) - 1, min(_SIZED_CODES, len(front))).round())
     lines = [report.reference, *(front[int(place)] for place in places[::-1])]
     quality = report.values("mrr")

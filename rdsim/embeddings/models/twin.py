@@ -111,6 +111,7 @@ def converse_of_each(
         gains: of the targets.
 
     """
+    # Union bound: some target is first with at most the sum of their probabilities, and at most one.
     first = np.minimum(gains.targets * (1 - losses), 1.0)
     each = np.minimum(gains.all * _within(1 - by_worth[1:]), gains.best[:, None])
     return np.stack([*first, _STEP @ each], axis=-1)
@@ -118,10 +119,12 @@ def converse_of_each(
 
 def _within(recalls: Float[np.ndarray, "3 ..."]) -> Float[np.ndarray, "10 ..."]:
     """Bound the recall within 1, ..., 10 places by those at `CUTOFFS`: within k it is at most that within K > k."""
+    # The least cutoff K >= k: a recall rises with the places looked at.
     return recalls[np.searchsorted(CUTOFFS, np.arange(1, NDCG_CUTOFF + 1))]
 
 
 _STEP: Final = DISCOUNTS - np.append(DISCOUNTS[1:], 0.0)
+"""Weights of the recalls within 1, ..., 10 places: the sum of discounts times gains, summed by parts."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,8 @@ def with_models(
     validation.function("checkpoint", checkpoint)
     validation.function("progress", progress)
     mrr = report.values("mrr")
+    # One's own codes may know what the vectors do not, and rescored ones are not stored in their bits alone: a model
+    # is calibrated to neither.
     candidates = np.array([kind not in ("yours", "rescored") for kind in report.kinds])
     best = int(np.argmax(np.where(candidates, mrr, -np.inf)))
     if report.database < _FEWEST_ITEMS:
@@ -92,6 +94,8 @@ def with_models(
         def computed() -> dict[str, Any]:
             try:
                 return function()
+            # A twin that cannot be fitted is a finding about the data and is said in the report; the others are
+            # computed all the same.
             except ValueError as error:
                 return {"failed": np.array(str(error))}
 

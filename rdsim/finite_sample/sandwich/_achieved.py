@@ -13,7 +13,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Array, Float
 
-from rdsim.simulation.intervals import bernstein_of_moments
+from rdsim.finite_sample.information_estimate import bernstein
 
 _CODEWORD_SPACING: Final = 0.5
 """Distance of neighbouring codewords, in standard deviations of the kernel at the steepest slope;
@@ -39,6 +39,7 @@ def grid_codewords(y: np.ndarray, width: float, most: int) -> np.ndarray:
         cells = np.unique(np.floor((y - y.min(axis=0)) / spacing), axis=0)
         if len(cells) <= most:
             return y.min(axis=0) + spacing * (cells + 0.5)
+        # Ten per cent at a time, never much coarser than it has to be.
         spacing *= 1.1
 
 
@@ -57,6 +58,8 @@ def _blahut_arimoto(d: Float[Array, "n k"], slopes: Float[Array, " s"]) -> Float
     """
 
     def one(s: Float[Array, ""]) -> Float[Array, " k"]:
+        # Rows are shifted by their least distortion, which cancels in K / (K q) and keeps steep slopes from
+        # underflowing.
         K = jnp.exp2(-s * (d - jnp.min(d, axis=1, keepdims=True)))
 
         def step(_: Array, q: Float[Array, " k"]) -> Float[Array, " k"]:
@@ -74,6 +77,7 @@ def squared_errors(y: np.ndarray, u: np.ndarray) -> np.ndarray:
 def log2_z(d: np.ndarray, q: np.ndarray, s: float) -> np.ndarray:
     """Log2 of Z for every row of squared errors; at most zero."""
     exponent = np.log2(q) - s * d
+    # A sum of powers of two relative to the largest (log-sum-exp); Z is at most one, and rounding may lift it above.
     peak = exponent.max(axis=1)
     return np.minimum(peak + np.log2(np.exp2(exponent - peak[:, None]).sum(axis=1)), 0.0)
 
@@ -89,6 +93,8 @@ def achieved_point(
     """The achieved point and its upper confidence bounds, each with half of the risk."""
     d = squared_errors(y, codewords)
     log_z = log2_z(d, q, s)
+    # Mean distortion under Q(.|y), whose weights are the terms of Z, and then the rate -log2 Z - s delta (head of
+    # `continuous`).
     delta = (np.exp2(np.log2(q) - s * d - log_z[:, None]) * d).sum(axis=1)
     rate = np.maximum(-log_z - s * delta, 0.0)
     largest_rate = math.log2(1 / q.min())
@@ -126,9 +132,4 @@ def upper_mean(losses: np.ndarray, most: float, risk: float) -> float:
     """Upper confidence bound of the mean of losses in [0, most]."""
     if most <= 0:  # a single codeword: its rate is zero
         return 0.0
-    # A loss at an end of the range may leave [0, 1] by rounding.
-    scaled = np.clip(losses / most, 0.0, 1.0)
-    found = bernstein_of_moments(
-        scaled.mean(), scaled.var(ddof=1), np.asarray(len(losses)), confidence=1 - 2 * risk
-    )
-    return most * float(found.upper)
+    return bernstein(losses, 0.0, most, 2 * risk)[2]

@@ -66,6 +66,8 @@ def _line_of_cap(
     count = math.prod(len(axis) for axis in axes)
     # 2^(-s |y-u|^2) is a product over the coordinates: one kernel for each axis serves all vertices.
     kernels = [np.exp2(-s * (axis[:, None] - y[:, i]) ** 2) for i, axis in enumerate(axes)]
+    # Samples in the box enter by lambda times the kernel, those outside with one in the place of the kernel, which
+    # bounds c(u) for reproductions outside the box too (head of `continuous`).
     mean, variance = _vertex_moments(
         kernels, np.where(inside, dual, 0.0), np.where(inside, 0.0, dual)
     )
@@ -108,6 +110,7 @@ def _vertex_moments(
     The kernel factorises over the axes, so all vertices together are one matrix product.
     """
     N = len(inside)
+    # On the line the second axis is a single vertex at which every kernel is one.
     across = kernels[1] if len(kernels) == 2 else np.ones((1, N))
     mean = (kernels[0] * inside) @ across.T / N + outside.mean()
     square = (kernels[0] * inside) ** 2 @ (across**2).T / N + (outside**2).mean()

@@ -53,12 +53,15 @@ def rescaled(
 ) -> RareEstimate:
     """Put the scale back on the mean of losses in [0, 1]; a scale of zero is an event that cannot happen."""
     mean, lower, upper = (np.asarray(x) for x in (estimate.mean, estimate.lower, estimate.upper))
+    # An event that was never met has an interval from zero on, of no relative width.
     width = np.where(mean > 0, (upper - lower) / np.where(mean > 0, mean, 1.0), np.inf)
 
     def shaped(leaf: Any) -> Array:
         return on_device(np.reshape(np.asarray(leaf), shape))
 
     return RareEstimate(
+        # The mean of losses in [0, 1] is an ordinary number, its scale may be e^-10000: only their logarithms are
+        # added.
         log_mean=shaped(log_from_zero(mean) + log_scale),
         log_lower=shaped(log_from_zero(lower) + log_scale),
         log_upper=shaped(log_from_zero(upper) + log_scale),

@@ -123,6 +123,7 @@ def _tail_trial(key: Key[Array, ""], arguments: dict[str, Array]) -> Float[Array
     """Draw the letters of one sum under the tilt; the weight of the event, at most one."""
     kinds = arguments["kinds"]
     uniform = jax.random.uniform(key, kinds.shape)
+    # Inversion of the tilted distribution function, letter by letter.
     value = jnp.sum(uniform[:, None] >= arguments["distribution"][kinds], axis=1)
     excess = jnp.sum(arguments["rises"][kinds, value]) - arguments["target"]
     met = jnp.where(arguments["strictly"], excess > 0, excess >= 0)
