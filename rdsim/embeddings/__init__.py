@@ -8,16 +8,8 @@ A ValueError or TypeError names the argument that is wrong; an ImportError names
 optional package.
 """
 
-from rdsim.embeddings.data.formats import read_vectors
-from rdsim.embeddings.data.task import (
-    RetrievalTask,
-    Split,
-    Targets,
-    read_targets,
-    retrieval_task,
-    split_task,
-)
-from rdsim.embeddings.data.vectors import Vectors
+from rdsim.embeddings import data
+from rdsim.embeddings.data import *
 from rdsim.embeddings.measure import measure_embeddings
 from rdsim.embeddings.models.sizes import OtherSizes
 from rdsim.embeddings.models.twin import Twin
@@ -34,19 +26,12 @@ __all__ = [
     "Models",
     "OtherSizes",
     "OwnCode",
-    "RetrievalTask",
-    "Split",
     "System",
-    "Targets",
     "Twin",
-    "Vectors",
     "Whole",
     "measure_embeddings",
     "own_code",
     "read_own_code",
-    "read_targets",
-    "read_vectors",
-    "retrieval_task",
-    "split_task",
     "with_models",
 ]
+__all__ += data.__all__

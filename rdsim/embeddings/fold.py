@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from rdsim.embeddings.canonical import CANONICAL, SHARED, Canonical, variables
-from rdsim.embeddings.data.task import RetrievalTask, Split, kept_back
+from rdsim.embeddings.data.splits import Split, kept_back
+from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.progress import Progress
 from rdsim.embeddings.ranks import Stored, TargetRanks, streamed_ranks
 from rdsim.embeddings.rescoring import candidates, rescored

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from rdsim.embeddings import converse as limit
-from rdsim.embeddings.data.task import RetrievalTask, Split, some_queries
+from rdsim.embeddings.data.splits import Split, some_queries
+from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.data.vectors import known_rows
 from rdsim.embeddings.diagnostics import diagnose
 from rdsim.embeddings.fold import MOST_FITTED, Part, Plan, as_ranks

@@ -13,7 +13,8 @@ from jaxtyping import Array, Key
 
 from rdsim import validation
 from rdsim.embeddings.canonical import CANONICAL, SHARED
-from rdsim.embeddings.data.task import RetrievalTask, Split, some_queries, split_task
+from rdsim.embeddings.data.splits import Split, some_queries, split_task
+from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.fold import Fold, Plan
 from rdsim.embeddings.joined import joined_report
 from rdsim.embeddings.progress import Progress, without_progress

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rdsim.embeddings.models.twins import Models
 
 
-_CURVE: Final = np.linspace(0.0, 1.0, 65)
+CURVE: Final = np.linspace(0.0, 1.0, 65)
 """Qualities at which the proved region is drawn."""
 SYSTEMS: Final = ("any", "one codebook")
 """Systems of which something is proved for all data."""
@@ -203,7 +203,7 @@ class EmbeddingReport:
         validation.choice("systems", systems, SYSTEMS)
         wanted = fraction * self.quality.value[self.reference, column]
         # As many qualities as the curve has, so that one program serves both.
-        quality = np.full(len(_CURVE), wanted)
+        quality = np.full(len(CURVE), wanted)
         return float(self._proved(quality, column)[SYSTEMS.index(systems), 0])
 
     def _proved(self, quality: Float[np.ndarray, " n"], column: int) -> Float[np.ndarray, "2 n"]:
@@ -229,11 +229,11 @@ class EmbeddingReport:
         return np.asarray(np.min(needed, axis=0))
 
     @functools.cached_property
-    def _proved_curve(self) -> Float[np.ndarray, "2 p 5"]:
+    def proved_curve(self) -> Float[np.ndarray, "2 p 5"]:
         """Bits that every system of each quality needs, and every one codebook; the page and the file both ask for them."""
-        return np.stack([self._proved(_CURVE, k) for k in range(len(METRICS))], axis=-1)
+        return np.stack([self._proved(CURVE, k) for k in range(len(METRICS))], axis=-1)
 
-    def _converse_of_lines(self) -> Float[np.ndarray, "l 5"]:
+    def converse_of_lines(self) -> Float[np.ndarray, "l 5"]:
         """`codebook_converse` at the bits of each line of a code that it bounds; NaN for others."""
         of_codebooks = np.isin(self.kinds, ("code", "learned"))
         found = self.codebook_converse(self.bits.astype(float))
@@ -241,80 +241,9 @@ class EmbeddingReport:
 
     def to_xarray(self) -> "xarray.Dataset":
         """All numbers with their dimensions and units; value, lower and upper along "end"."""
-        import xarray  # optional: an extra brings it
+        from rdsim.embeddings.report.dataset import dataset  # not above: it imports this module
 
-        one, bits, seconds = {"units": "1"}, {"units": "bits"}, {"units": "s"}
-        measured = ("line", "metric", "end")
-        variables: dict[str, Any] = {
-            "quality": (measured, _ends(self.quality), one),
-            "kept": (measured, _ends(self.kept), one),
-            "bits": ("line", self.bits, {"units": "bits per item"}),
-            "code_bits": ("line", self.code_bits, bits),
-            "train_seconds": ("line", self.train_seconds, seconds),
-            "encode_seconds": ("line", self.encode_seconds, seconds),
-            "search_seconds": ("line", self.search_seconds, seconds),
-            "ahead": (("line", "target"), self.ahead, {"units": "items"}),
-            "tied": (("line", "target"), self.tied, {"units": "items"}),
-            "query": ("target", self.query),
-            "grade": ("target", self.grade, one),
-            "group": ("query_row", self.group),
-            "converse": (("rate", "metric"), self.converse, one),
-            "proved_quality": ("proved", _CURVE, one),
-            "proved_bits": (("proved", "metric"), self._proved_curve[0], bits),
-            "codebook_converse": (
-                ("rate", "metric"),
-                self.codebook_converse(self.converse_bits),
-                one,
-            ),
-            "codebook_converse_of_line": (("line", "metric"), self._converse_of_lines(), one),
-            "codebook_proved_bits": (("proved", "metric"), self._proved_curve[1], bits),
-            "groups": ("fold", self.groups),
-            "group_shares": (("fold", "group_items"), self.group_shares, one),
-            "correlations": ("coordinate", self.correlations, one),
-            "fitted_correlations": ("coordinate", self.fitted_correlations, one),
-            "allocation": (("rate", "coordinate"), self.allocation, bits),
-            "diagnostics": ("diagnostic", np.array(list(self.diagnostics.values()), float)),
-        }
-        if self.whole is not None:
-            variables |= {
-                "whole_quality": (("metric", "end"), _ends(self.whole.quality), one),
-                "whole_ahead": ("whole_target", self.whole.ahead, {"units": "items"}),
-                "whole_tied": ("whole_target", self.whole.tied, {"units": "items"}),
-                "whole_database": ((), self.whole.database, {"units": "items"}),
-                "whole_queries": ((), self.whole.queries, {"units": "queries"}),
-            }
-        if self.models is not None:
-            from rdsim.embeddings.models.variables import (
-                model_variables,
-            )  # not above: it imports this module
-
-            variables |= model_variables(self.models)
-        scalars = (
-            *(
-                "reference",
-                "log2_groups",
-                "similarity",
-                "chosen_space",
-                "coordinate_space",
-                "split",
-                "database",
-            ),
-            *("fitted", "training_items", "without_target", "copies", "confidence"),
-        )
-        return xarray.Dataset(
-            variables,
-            coords={
-                "line": [f"{n} | {b}" for n, b in zip(self.lines, self.bits, strict=True)],
-                "system": ("line", list(self.lines)),
-                "kind": ("line", list(self.kinds)),
-                "space": ("line", list(self.spaces)),
-                "rate": ("rate", self.converse_bits, {"units": "bits per item"}),
-                "metric": list(METRICS),
-                "end": ["value", "lower", "upper"],
-                "diagnostic": list(self.diagnostics),
-            },
-            attrs={name: getattr(self, name) for name in scalars},
-        )
+        return dataset(self)
 
     def plot(self) -> Any:
         """Draw quality against bits under the converse; returns a figure of Matplotlib."""
@@ -345,7 +274,3 @@ class EmbeddingReport:
 def _column(metric: str) -> int:
     validation.choice("metric", metric, METRICS)
     return METRICS.index(metric)
-
-
-def _ends(mean: Mean) -> np.ndarray:
-    return np.stack([mean.value, mean.lower, mean.upper], axis=-1)

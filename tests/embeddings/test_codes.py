@@ -7,7 +7,7 @@ import pytest
 
 from rdsim.embeddings import retrieval_task
 from rdsim.embeddings.canonical import Canonical, variables
-from rdsim.embeddings.data.task import kept_back
+from rdsim.embeddings.data.splits import kept_back
 from rdsim.embeddings.data.vectors import Vectors
 from rdsim.embeddings.spaces import plain_spaces
 from rdsim.embeddings.systems import faiss_codes, own

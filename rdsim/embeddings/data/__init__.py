@@ -1,14 +1,8 @@
 """Vectors and targets as people have them: files, blocks of rows, and what is to be found for each query."""
 
 from rdsim.embeddings.data.formats import read_vectors
-from rdsim.embeddings.data.task import (
-    RetrievalTask,
-    Split,
-    Targets,
-    read_targets,
-    retrieval_task,
-    split_task,
-)
+from rdsim.embeddings.data.splits import Split, split_task
+from rdsim.embeddings.data.task import RetrievalTask, Targets, read_targets, retrieval_task
 from rdsim.embeddings.data.vectors import Vectors
 
 __all__ = [

@@ -1,18 +1,15 @@
-r"""Retrieval tasks: the items that are targets of each query, with grades, and how pairs are split.
+r"""Retrieval tasks: the items that are targets of each query, with grades.
 
 Two vectors belong to one *group* if a chain of targets connects them: an image and its five captions, say.
-A split never divides a group, for a code that saw one caption of an image has seen the image; copies of
-an item are kept together too. Groups are also the unit of the confidence intervals.
+Copies of an item are of one group too. Groups are what splits keep together, and the unit of the confidence intervals.
 """
 
 import dataclasses
 import math
 from pathlib import Path
-from typing import Final
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -21,9 +18,6 @@ from rdsim.embeddings.data.formats import READERS, read_table
 from rdsim.embeddings.data.vectors import Vectors, as_vectors, first_copies
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
-
-LEAST_GROUPS: Final = 20
-"""Fewest groups on either side of a split."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -227,128 +221,3 @@ def _number(place: Path, line: int, text: str, kind: type[int] | type[float]) ->
         name = "an integer" if kind is int else "a finite number"
         raise ValueError(f"targets: {place}, line {line} must hold {name}, got {text.strip()!r}")
     return found
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Split:
-    """A task whose pairs codes are fitted to, and one that is ranked; they share no group.
-
-    Attributes:
-        fit: to fit to.
-        ranked: whose queries are ranked among its items.
-        name: how the two came about.
-
-    """
-
-    fit: RetrievalTask
-    ranked: RetrievalTask
-    name: str
-
-
-@on_host
-def split_task(
-    key: Key[Array, ""], task: RetrievalTask, *, held_out: float = 0.4, folds: int | None = None
-) -> tuple[Split, ...]:
-    """Split a task at random by groups.
-
-    Args:
-        key: PRNG key.
-        task: the whole.
-        held_out: fraction of the groups that are ranked, 0.05 to 0.95.
-        folds: k; each of k parts is ranked by codes fitted to the others. Takes the place of `held_out`.
-
-    Returns:
-        One split, or k.
-
-    Raises:
-        ValueError: also if a part has fewer than 20 groups with queries.
-
-    """
-    validation.prng_key("key", key)
-    validation.instance("task", task, RetrievalTask)
-    fraction = float(validation.interval("held_out", held_out, low=0.05, high=0.95, ndim=0))
-    number = 1 if folds is None else validation.integer("folds", folds, low=2)
-    place, asked = _places(key, task)
-    part = (place * number).astype(int) if folds else np.where(place < fraction, 0, 1)
-    for which in range(max(2, number)):
-        if (count := int((asked & (part == which)).sum())) < LEAST_GROUPS:
-            option = f"folds={folds}" if folds else f"held_out={fraction:g}"
-            copies = (
-                f"; {task.copies} items equal an earlier one, and equal items are kept together"
-                if task.copies
-                else ""
-            )
-            raise ValueError(
-                f"{option} leaves {count} of {int(asked.sum())} groups of queries and their targets "
-                f"to one part, at least {LEAST_GROUPS} are needed{copies}"
-            )
-    name = f"{number} folds of the groups" if folds else f"{fraction:.0%} of the groups held out"
-    return tuple(
-        Split(fit=_part(task, part != which), ranked=_part(task, part == which), name=name)
-        for which in range(number)
-    )
-
-
-def _places(key: Key[Array, ""], task: RetrievalTask) -> tuple[np.ndarray, np.ndarray]:
-    """Each group's random place in [0, 1), and which have queries; distractors are placed apart."""
-    size = 1 + max(int(task.query_group.max()), int(task.item_group.max()))
-    asked = np.zeros(size, bool)
-    asked[task.query_group] = True
-    order = np.asarray(jax.random.permutation(key, size))
-    place = np.empty(size)
-    for kind in (asked, ~asked):
-        members = order[kind[order]]
-        place[members] = np.arange(len(members)) / max(1, len(members))
-    return place, asked
-
-
-def kept_back(
-    key: Key[Array, ""], task: RetrievalTask, fraction: float
-) -> tuple[RetrievalTask, RetrievalTask]:
-    """Part of a task to fit to, and a fraction of its groups to choose among fits on."""
-    place, _ = _places(key, task)
-    return _part(task, place >= fraction), _part(task, place < fraction)
-
-
-def _part(task: RetrievalTask, kept: np.ndarray) -> RetrievalTask:
-    """The groups that are kept of a task."""
-    queries, items = np.flatnonzero(kept[task.query_group]), np.flatnonzero(kept[task.item_group])
-    new_query = np.full(len(task.queries), -1)
-    new_query[queries] = np.arange(len(queries))
-    new_item = np.full(len(task.items), -1)
-    new_item[items] = np.arange(len(items))
-    pairs = np.flatnonzero(new_query[task.targets.query] >= 0)
-    return RetrievalTask(
-        queries=task.queries.take(queries),
-        items=task.items.take(items),
-        targets=Targets(
-            query=new_query[task.targets.query[pairs]],
-            item=new_item[task.targets.item[pairs]],
-            grade=task.targets.grade[pairs],
-        ),
-        query_group=task.query_group[queries],
-        item_group=task.item_group[items],
-        # Copies are of one group, so that none is without its first.
-        first_copy=new_item[task.first_copy[items]],
-        without_target=task.without_target,
-    )
-
-
-def some_queries(key: Key[Array, ""], task: RetrievalTask, most: int) -> RetrievalTask:
-    """Keep a random choice of the queries, and every item."""
-    if len(task.queries) <= most:
-        return task
-    kept = np.sort(np.asarray(jax.random.permutation(key, len(task.queries)))[:most])
-    new = np.full(len(task.queries), -1)
-    new[kept] = np.arange(most)
-    pairs = np.flatnonzero(new[task.targets.query] >= 0)
-    return dataclasses.replace(
-        task,
-        queries=task.queries.take(kept),
-        query_group=task.query_group[kept],
-        targets=Targets(
-            query=new[task.targets.query[pairs]],
-            item=task.targets.item[pairs],
-            grade=task.targets.grade[pairs],
-        ),
-    )
