@@ -37,7 +37,8 @@ from fuzz_objects import (
 
 from rdsim import embeddings, learning, ranking, sources
 from rdsim.learning.families.fusion import FusedEncoder
-from rdsim.learning.families.hashing import hashing_system
+from rdsim.learning.families.hashing import sign_system
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
 
 
 def unchanged(parameters: Any, values: Any) -> Any:
@@ -246,7 +247,7 @@ CASES: Final[dict[str, Call]] = {
     },
     "learning.held_out_point": {
         "key": key(),
-        "system": thing(hashing_system(HASH, ITEMS, 2), VQ, (VQ,), (VQ, VQ)),
+        "system": thing(sign_system(*embeddings_of(HASH), ITEMS, 2), VQ, (VQ,), (VQ, VQ)),
         "queries": anywhere(points(ITEMS[:4], np.vstack([ITEMS, ITEMS])), "axes", "axis"),
         "items": points(ITEMS),
         "losses": losses("error"),
@@ -261,11 +262,18 @@ CASES: Final[dict[str, Call]] = {
     },
     "learning.stacked_systems": {
         "systems": thing(
-            (hashing_system(HASH, ITEMS, 2),), VQ, [VQ], [(VQ, VQ)], [(VQ, DECODER)], []
+            (sign_system(*embeddings_of(HASH), ITEMS, 2),),
+            VQ,
+            [VQ],
+            [(VQ, VQ)],
+            [(VQ, DECODER)],
+            [],
         ),
     },
     "learning.with_hamming": {
-        "system": thing(hashing_system(HASH, ITEMS, 2), VQ, (VQ,), (VQ, VQ), (VQ, DECODER)),
+        "system": thing(
+            sign_system(*embeddings_of(HASH), ITEMS, 2), VQ, (VQ,), (VQ, VQ), (VQ, DECODER)
+        ),
     },
     "learning.train": {
         "key": key(),

@@ -66,10 +66,19 @@ def slopes(strength):
     def game(state):
         model = nnx.merge(graph, state)
         item = jax.nn.sigmoid(model.discriminator(model.embed_items(items))[..., 0])
-        query = jax.nn.sigmoid(model.discriminator(model.encoder.embed_queries(queries))[..., 0])
+        query = jax.nn.sigmoid(model.discriminator(model.embed_queries(queries))[..., 0])
         return -0.5 * (jnp.mean(jnp.log(item)) + jnp.mean(jnp.log1p(-query)))
 
     return [jax.jit(jax.value_and_grad(part))(state) for part in (whole, contrast, game)]
+
+
+def _players(gradient):
+    """Gradient of the encoders and of the discriminator, each as one vector."""
+    sides = {"encoders": [], "discriminator": []}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        adversary = "discriminator" in jax.tree_util.keystr(path)
+        sides["discriminator" if adversary else "encoders"].append(np.ravel(leaf))
+    return {name: np.concatenate(leaves) for name, leaves in sides.items()}
 
 
 def test_encoders_play_against_the_discriminator():
@@ -77,14 +86,12 @@ def test_encoders_play_against_the_discriminator():
     (value, whole), (nce, contrast), (_, game) = slopes(strength)
     assert float(value) == pytest.approx(float(nce), rel=1e-6, abs=0)
     reached = strength * np.tanh(5.0)
-    for name, share in (("encoder", -reached), ("discriminator", 1.0)):
-        found, first, second = (
-            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(part[name])])
-            for part in (whole, contrast, game)
-        )
+    players = [_players(part) for part in (whole, contrast, game)]
+    for name, share in (("encoders", -reached), ("discriminator", 1.0)):
+        found, first, second = (player[name] for player in players)
         assert np.abs(second).max() > 1e-3
         np.testing.assert_allclose(found, first + share * second, rtol=2e-4, atol=2e-6)
-    assert all(not np.any(leaf) for leaf in jax.tree.leaves(contrast["discriminator"]))
+    assert not players[1]["discriminator"].any()
 
 
 def test_accuracy_weighs_items_and_queries_a_half_each():
@@ -92,7 +99,7 @@ def test_accuracy_weighs_items_and_queries_a_half_each():
     queries, items, _ = batch()
     entropy, accuracy = model.discriminate(queries, items, 1.0)
     item = np.asarray(model.discriminator(model.embed_items(items))[..., 0], float)
-    query = np.asarray(model.discriminator(model.encoder.embed_queries(queries))[..., 0], float)
+    query = np.asarray(model.discriminator(model.embed_queries(queries))[..., 0], float)
     assert query.shape == (24, 2)
     assert float(accuracy) == pytest.approx(0.5 * np.mean(item > 0) + 0.5 * np.mean(query < 0))
     wanted = 0.5 * (np.mean(np.log1p(np.exp(-item))) + np.mean(np.log1p(np.exp(query))))

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdsim.learning.families.canonical_correlations import canonical_correlation_analysis
-from rdsim.learning.families.cca import canonical_systems
+from rdsim.learning.families.cca import canonical_maps
+from rdsim.learning.families.stored_embeddings import quantized_system
 from rdsim.sources.gaussian_pairs import vector_gaussian
 
 WIDTH_X, WIDTH_Y = 4, 3
@@ -106,9 +107,8 @@ def test_codewords_are_ranked_by_the_density_of_gaussian_pairs():
     rng = np.random.default_rng(2)
     items = rng.normal(size=(50, 2))
     queries = items[:, None, :] + np.array([0.1, 0.7])[:, None] * rng.normal(size=(50, 2, 2))
-    ((code, decoder),) = canonical_systems(
-        jax.random.key(0), (_plain, None), (_flat, None), (jnp.asarray(queries), items), (2,)
-    )
+    maps = canonical_maps((_plain, None), (_flat, None), (jnp.asarray(queries), items))
+    code, decoder = quantized_system(jax.random.key(0), *maps, items, 2, comparison="distance")
     found = canonical_correlation_analysis(queries.reshape(50, 4), items, 2)
     words = np.asarray(code.code.codewords)
     rho = np.asarray(found.correlations)

@@ -19,8 +19,9 @@ from rdsim.learning.families.catalogue import FAMILIES, fit_family
 from rdsim.learning.families.dual_encoder import DualEncoderFamily, triplet_loss
 from rdsim.learning.families.hashing import HashingFamily
 from rdsim.learning.families.pairs import array_pairs
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
 from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
-from rdsim.learning.families.stored_embeddings import StoredFamily, quantized_systems
+from rdsim.learning.families.stored_embeddings import StoredFamily
 from rdsim.learning.held_out_points import held_out_point
 from rdsim.learning.training.schedule import Schedule
 from rdsim.limits.bottleneck import mixture_bottleneck_bound
@@ -194,7 +195,9 @@ def test_queries_and_items_of_other_sizes_are_named(bits):
         (lambda: architecture(3), TypeError, "module"),
         (lambda: encoder(temperature=0.0), ValueError, r"temperature must lie in \(0, inf\)"),
         (
-            lambda: quantized_systems(jax.random.key(0), encoder(), np.ones((9, 3)), (2,)),
+            lambda: quantized_system(
+                jax.random.key(0), *embeddings_of(encoder()), np.ones((9, 3)), 2
+            ),
             ValueError,
             r"items must have the coordinates that their embedding takes, got shape \(9, 3\)",
         ),

@@ -13,13 +13,14 @@ from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.hashing import (
     HashLearner,
-    hashing_system,
     log_collisions,
     sign_code,
+    sign_system,
     straight_through_sign,
     with_hamming,
 )
 from rdsim.learning.families.pairs import array_pairs
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
 from rdsim.learning.held_out_points import held_out_point
 from rdsim.learning.operating_points import operating_point
 from rdsim.learning.training.networks import architecture
@@ -130,7 +131,7 @@ def test_signs_beyond_those_stored_are_not_looked_at():
 @pytest.fixture(scope="module")
 def system():
     _, model = _model(0)
-    return model, *hashing_system(model, ITEMS, BITS)
+    return model, *sign_system(*embeddings_of(model), ITEMS, BITS)
 
 
 def test_items_are_stored_as_the_signs_of_their_network(system):
@@ -220,7 +221,7 @@ def test_C4_no_hash_lies_beyond_the_converse():
     sizes = np.array([5.0, 8.0])
     for seed in range(6):
         _, model = _model(10 + seed)
-        system = hashing_system(model, ITEMS, BITS)
+        system = sign_system(*embeddings_of(model), ITEMS, BITS)
         for code, decoder in (system, with_hamming(system)):
             point = operating_point(
                 *(jax.random.key(1), SOURCE, code, decoder, sizes),
@@ -258,7 +259,7 @@ def test_fewer_coordinates_than_bits_are_named():
 
 def test_more_bits_than_a_network_has_are_named(system):
     with pytest.raises(ValueError, match=r"bits must be in \[1, 8\], got 9"):
-        hashing_system(system[0], ITEMS, 9)
+        sign_system(*embeddings_of(system[0]), ITEMS, 9)
 
 
 def test_classes_are_asked_for_by_name():

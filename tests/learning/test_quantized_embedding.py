@@ -13,6 +13,7 @@ from rdsim import limits
 from rdsim.learning.families import stored_embeddings
 from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.dual_encoder import DualEncoder
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
 from rdsim.learning.families.stored_embeddings import (
     StoredFamily,
     quantize_embeddings,
@@ -41,7 +42,12 @@ def model():
 @pytest.mark.parametrize("comparison", ["inner product", "distance"])
 def test_the_nearest_codeword_is_stored_and_compared_with_the_query(model, quantizer, comparison):
     ((code, decoder),) = quantized_systems(
-        jax.random.key(0), model, ITEMS, (4,), quantizer=quantizer, comparison=comparison
+        jax.random.key(0),
+        *embeddings_of(model),
+        ITEMS,
+        (4,),
+        quantizer=quantizer,
+        comparison=comparison,
     )
     words = np.asarray(code.code.codewords)
     assert words.shape == (16, 4)
@@ -176,7 +182,9 @@ def _beyond(code, decoder):
 def test_C4_no_random_dual_encoder_lies_beyond_the_converse():
     for seed in range(6):
         model = BUILD(nnx.Rngs(seed))
-        ((code, decoder),) = quantized_systems(jax.random.key(seed), model, ITEMS, (3,))
+        ((code, decoder),) = quantized_systems(
+            jax.random.key(seed), *embeddings_of(model), ITEMS, (3,)
+        )
         assert _beyond(code, decoder) <= 0
 
 

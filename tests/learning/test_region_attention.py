@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.pairs import array_pairs
 from rdsim.learning.families.rankers import region_attention
+from rdsim.learning.families.stored import set_codes
 from rdsim.learning.held_out_points import held_out_point
 from rdsim.learning.training.schedule import Schedule
 
@@ -92,7 +93,7 @@ def test_the_order_of_a_set_does_not_matter_and_attention_moves_with_it(order, s
 
 @given(regions=st.integers(1, 6), bits=st.integers(6, 40))
 def test_a_set_fits_in_its_bits(regions, bits):
-    words = region_attention.shared_codewords(regions, bits)
+    words = set_codes.shared_codewords(regions, bits)
     stored = math.comb(min(words, 256) + regions - 1, regions)
     assert stored <= 2**bits
     if words <= 256:
@@ -102,11 +103,11 @@ def test_a_set_fits_in_its_bits(regions, bits):
 @pytest.mark.parametrize("bits", [5, 40])
 def test_stored_sets_have_no_order_and_are_read_back(bits):
     vectors = np.random.default_rng(0).normal(size=(200, R, 8))
-    digits = region_attention.set_quantizer(jax.random.key(0), vectors.reshape(200, -1), R, bits)
+    digits = set_codes.set_quantizer(jax.random.key(0), vectors.reshape(200, -1), R, bits)
     stored = digits.digits(vectors[:9].reshape(9, -1))
     np.testing.assert_array_equal(stored, digits.digits(vectors[:9, [2, 0, 1]].reshape(9, -1)))
     # The points are those of the regions' nearest codewords, in another order.
-    single = region_attention.SetDigits(digits.code, 1)
+    single = set_codes.SetDigits(digits.code, 1)
     nearest = single.points(single.digits(vectors[:9].reshape(-1, 8))).reshape(9, R, 8)
     read = digits.points(stored).reshape(9, R, 8)
     for a, b in zip(read, nearest, strict=True):
@@ -162,7 +163,7 @@ def test_sets_that_cannot_be_stored_are_refused_before_any_step(regions, bits, m
     [
         (lambda: region_attention.RegionAttentionFamily(joined="added"), "joined must be one of"),
         (lambda: region_attention.RegionAttentionFamily(regions=0), "regions must be at least 1"),
-        (lambda: region_attention.shared_codewords(4, 2), "bits must leave 4 regions"),
+        (lambda: set_codes.shared_codewords(4, 2), "bits must leave 4 regions"),
         (
             lambda: region_attention.RegionAttention(
                 regions=3, item_size=4, word_size=1, rngs=nnx.Rngs(0)

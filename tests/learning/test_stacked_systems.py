@@ -9,7 +9,8 @@ from flax import nnx
 from rdsim.codes.quantizers.entropy_weighted import EntropyWeightedQuantizer
 from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.dual_encoder import DualEncoder
-from rdsim.learning.families.hashing import hashing_system, with_hamming
+from rdsim.learning.families.hashing import sign_system, with_hamming
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
 from rdsim.learning.families.stored_embeddings import quantized_systems
 from rdsim.learning.stacking import stacked_systems
 from rdsim.simulation.mixture_decoders import density_decoder
@@ -38,10 +39,10 @@ def systems():
     )
     return items, [
         *fit_family(key, "CCA", SOURCE, bits=BITS, training=TRAINING),
-        *(hashing_system(hashing, items, bits) for bits in BITS),
-        *(with_hamming(hashing_system(hashing, items, bits)) for bits in BITS),
-        *quantized_systems(key, dual, items, BITS[:2]),
-        *quantized_systems(key, dual, items, BITS[2:], quantizer="product"),
+        *(sign_system(*embeddings_of(hashing), items, bits) for bits in BITS),
+        *(with_hamming(sign_system(*embeddings_of(hashing), items, bits)) for bits in BITS),
+        *quantized_systems(key, *embeddings_of(dual), items, BITS[:2]),
+        *quantized_systems(key, *embeddings_of(dual), items, BITS[2:], quantizer="product"),
         (known, density_decoder(SOURCE, known, SOURCE.discretise_item(8))),
     ]
 

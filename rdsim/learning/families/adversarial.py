@@ -25,7 +25,7 @@ from rdsim.learning.families.fusion import FusedEncoder
 from rdsim.learning.families.pairs import ItemPairs, System
 from rdsim.learning.families.stored_embeddings import StoredFamily
 from rdsim.learning.training.learner import LossAndRecord
-from rdsim.learning.training.networks import MLP, architecture
+from rdsim.learning.training.networks import MLP
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import with_derivatives_of
@@ -61,42 +61,15 @@ def _backward(strength: Any, slope: Any) -> tuple[Any, Any]:
 reverse_gradient.defvjp(_forward, _backward)
 
 
-class AlignedEncoder(nnx.Module):
+class AlignedEncoder(FusedEncoder):
     """Late fusion, and a discriminator of its embeddings."""
 
     def __init__(
-        self,
-        *,
-        modalities: int,
-        size: int,
-        item_size: int | None = None,
-        hidden: tuple[int, ...] = (32,),
-        dimension: int = 4,
-        rngs: nnx.Rngs,
+        self, *, hidden: tuple[int, ...] = (32,), dimension: int = 4, rngs: nnx.Rngs, **sizes: Any
     ) -> None:
-        """Make the encoder and the discriminator, of the sizes of `FusedEncoder`."""
-        self.encoder = FusedEncoder(
-            fusion="late",
-            modalities=modalities,
-            size=size,
-            item_size=item_size,
-            hidden=hidden,
-            dimension=dimension,
-            rngs=rngs,
-        )
+        """Make the encoder and the discriminator; the other sizes are those of a `FusedEncoder`."""
+        super().__init__(fusion="late", hidden=hidden, dimension=dimension, rngs=rngs, **sizes)
         self.discriminator = MLP((dimension, *hidden, 1), rngs)
-
-    def embed_items(self, items: ArrayLike) -> Float[Array, "n e"]:
-        """Embed items of shape (N, d), float32."""
-        return self.encoder.embed_items(items)
-
-    def compare(self, queries: ArrayLike, embeddings: ArrayLike) -> Float[Array, "n m"]:
-        """Score stored embeddings (M, e) for queries (N, K, d), in nats."""
-        return self.encoder.compare(queries, embeddings)
-
-    def scores(self, queries: ArrayLike, items: ArrayLike) -> Float[Array, "n m"]:
-        """Score items (M, d) for queries (N, K, d), in nats."""
-        return self.encoder.scores(queries, items)
 
     def discriminate(
         self, queries: ArrayLike, items: ArrayLike, strength: Any
@@ -110,7 +83,7 @@ class AlignedEncoder(nnx.Module):
 
         """
         reversed_items = reverse_gradient(self.embed_items(items), strength)
-        reversed_queries = reverse_gradient(self.encoder.embed_queries(queries), strength)
+        reversed_queries = reverse_gradient(self.embed_queries(queries), strength)
         item = self.discriminator(reversed_items)[..., 0]
         query = self.discriminator(reversed_queries)[..., 0]
         entropy = 0.5 * (jnp.mean(jax.nn.softplus(-item)) + jnp.mean(jax.nn.softplus(query)))
@@ -172,12 +145,5 @@ class AdversarialFamily:
 
 def adversarial_learner(data: ItemPairs) -> AdversarialLearner:
     """Return the learner of an aligned encoder of these pairs."""
-    return AdversarialLearner(
-        build=architecture(
-            AlignedEncoder,
-            modalities=data.modalities,
-            size=data.modality_size,
-            item_size=data.item_size,
-            dimension=data.output_size,
-        )
-    )
+    build = data.of_modalities(AlignedEncoder, dimension=data.output_size)
+    return AdversarialLearner(build=build)

@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
@@ -17,9 +16,8 @@ from rdsim.learning.families.canonical_correlations import (
 )
 from rdsim.learning.families.pairs import ItemPairs, System
 from rdsim.learning.families.stored.embedded_codes import embedded_points
-from rdsim.learning.families.stored_embeddings import quantized_system
+from rdsim.learning.families.stored_embeddings import quantized_systems
 from rdsim.learning.training.schedule import Schedule
-from rdsim.transformations import on_host
 
 _MOST_CORRELATED: Final = 1 - 1e-6
 """Correlations above it are taken for it where variables are weighted: equal variables have no scale."""
@@ -42,18 +40,15 @@ class CanonicalMap:
         return (jnp.asarray(self.embed(inner, points), float) - mean) @ linear
 
 
-@on_host
-def canonical_systems(
-    key: Key[Array, ""],
+def canonical_maps(
     embed_items: tuple[Callable[[Any, Array], Array], Any],
     embed_queries: tuple[Callable[[Any, Array], Array], Any],
     sample: Any,
-    bits: tuple[int, ...],
     *,
     regularisation: float = 0.0,
     dimension: int | None = None,
-) -> list[System]:
-    r"""Quantize the canonical variables of items, and rank them by the density of Gaussian pairs.
+) -> tuple[tuple[CanonicalMap, Any], tuple[CanonicalMap, Any]]:
+    r"""Map items and queries to canonical variables, in units that rank by the density of Gaussian pairs.
 
     Of Gaussian pairs with canonical variables u and v, up to a function of the query,
 
@@ -65,42 +60,16 @@ def canonical_systems(
     the bits.
 
     Args:
-        key: PRNG key of the quantizers' starts.
         embed_items: pure, hashable function (parameters, items (N, d)) -> (N, dy), and parameters.
         embed_queries: the same of queries, (..., K, d) -> (..., dx).
         sample: queries (N, K, d) and items (N, d), to which all is fitted.
-        bits: of an item, one system each.
         regularisation: ridge of the analysis.
         dimension: most canonical variables that are kept; None for all.
 
     Returns:
-        A code and its decoder for each number of bits.
+        The two maps, each a function and its parameters.
 
     """
-    of_items, of_queries = canonical_maps(
-        embed_items,
-        embed_queries,
-        sample,
-        regularisation=regularisation,
-        dimension=dimension,
-    )
-    return [
-        quantized_system(
-            jax.random.fold_in(key, b), of_items, of_queries, sample[1], b, comparison="distance"
-        )
-        for b in bits
-    ]
-
-
-def canonical_maps(
-    embed_items: tuple[Callable[[Any, Array], Array], Any],
-    embed_queries: tuple[Callable[[Any, Array], Array], Any],
-    sample: Any,
-    *,
-    regularisation: float = 0.0,
-    dimension: int | None = None,
-) -> tuple[tuple[CanonicalMap, Any], tuple[CanonicalMap, Any]]:
-    """Maps of items and of queries to the units of `canonical_systems`, whose arguments these are."""
     (item_map, item_parameters), (query_map, query_parameters) = embed_items, embed_queries
     x = embedded_points(query_map, query_parameters, sample[0])
     y = embedded_points(item_map, item_parameters, sample[1])
@@ -138,14 +107,13 @@ class CCAFamily:
         del schedule
         of_items, of_queries = varying_columns(data)
         with analysed_pairs():
-            return canonical_systems(
-                keys[0],
+            maps = canonical_maps(
                 of_items,
                 of_queries,
                 data.sample[:2],
-                bits,
                 regularisation=float(self.regularisation),
             )
+            return quantized_systems(keys[0], *maps, data.sample[1], bits, comparison="distance")
 
 
 @contextlib.contextmanager

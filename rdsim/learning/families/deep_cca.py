@@ -18,11 +18,11 @@ from rdsim.learning.families.canonical_correlations import (
     centred_covariances,
     whitened_cross_covariance,
 )
-from rdsim.learning.families.cca import canonical_systems
+from rdsim.learning.families.cca import canonical_maps
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored.embedded_codes import module_method
-from rdsim.learning.families.stored_embeddings import checked_bits
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
+from rdsim.learning.families.stored_embeddings import checked_bits, quantized_systems
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
@@ -83,11 +83,5 @@ def deep_cca_family(
     )
     checked_bits(bits, data.sample[1], learner=learner)
     (model,) = fitted_models(keys[0], learner, data, schedule)
-    return canonical_systems(
-        keys[1],
-        module_method(model, "embed_items"),
-        module_method(model, "embed_queries"),
-        data.sample[:2],
-        bits,
-        regularisation=learner.ridge,
-    )
+    maps = canonical_maps(*embeddings_of(model), data.sample[:2], regularisation=learner.ridge)
+    return quantized_systems(keys[1], *maps, data.sample[1], bits, comparison="distance")

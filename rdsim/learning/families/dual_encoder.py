@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Key
 from rdsim import validation
 from rdsim.information import LN2, log_share
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
 from rdsim.learning.families.stored_embeddings import (
     QUANTIZERS,
     checked_bits,
@@ -296,4 +297,6 @@ class DualEncoderFamily:
             learner = dataclasses.replace(learner, build=build)
         checked_bits(bits, data.sample[1], self.quantizer, learner=learner)
         (model,) = fitted_models(keys[0], learner, data, schedule)
-        return quantized_systems(keys[1], model, data.sample[1], bits, quantizer=self.quantizer)
+        return quantized_systems(
+            keys[1], *embeddings_of(model), data.sample[1], bits, quantizer=self.quantizer
+        )

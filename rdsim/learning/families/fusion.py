@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.learning.families.dual_encoder import ContrastiveLearner
 from rdsim.learning.families.pairs import ItemPairs
-from rdsim.learning.training.networks import MLP, architecture, of_each, stacked_networks
+from rdsim.learning.training.networks import MLP, of_each, stacked_networks
 from rdsim.number_types import ArrayLike
 
 FUSIONS: Final = ("early", "intermediate", "late")
@@ -116,16 +116,8 @@ class FusedEncoder(nnx.Module):
 
 def fusion_learner(data: ItemPairs, fusion: str) -> ContrastiveLearner:
     """Return the learner of a fused encoder of these pairs by InfoNCE."""
-    return ContrastiveLearner(
-        build=architecture(
-            FusedEncoder,
-            fusion=fusion,
-            modalities=data.modalities,
-            size=data.modality_size,
-            item_size=data.item_size,
-            dimension=data.output_size,
-        )
-    )
+    build = data.of_modalities(FusedEncoder, fusion=fusion, dimension=data.output_size)
+    return ContrastiveLearner(build=build)
 
 
 early_fusion = partial(fusion_learner, fusion="early")

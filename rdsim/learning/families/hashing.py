@@ -30,7 +30,7 @@ from rdsim.codes.quantizers.hashing import HyperplaneHash
 from rdsim.learning.families.dual_encoder import DualEncoder, info_nce_loss
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, SignDigits
-from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method
+from rdsim.learning.families.stored.embedded_codes import embedded_code, embeddings_of
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
@@ -147,11 +147,12 @@ class HashLearner:
 
 @dataclasses.dataclass(frozen=True)
 class SignScores:
-    """Inner products of the query's embedding with the signs of each of all 2^B hashes.
+    """Inner products of the query's embedding, or of its signs, with each of all 2^B hashes.
 
     Attributes:
         embed: pure, hashable function (parameters, queries (K, d)) -> (e,), of which the first B
             are used.
+        hashed: whether the signs are taken: the scores are then B minus twice the Hamming distance.
 
     References:
         Gordo, Perronnin, Gong and Lazebnik (2014), IEEE Trans. PAMI 36(1), for asymmetric
@@ -160,29 +161,13 @@ class SignScores:
     """
 
     embed: Callable[[Any, Array], Array]
+    hashed: bool = False
 
     def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
         """Score all hashes, in the order of their index; corners are zero beyond B."""
         inner, corners = parameters
-        return corners @ self.embed(inner, queries)
-
-
-@dataclasses.dataclass(frozen=True)
-class HammingScores:
-    """B minus twice the Hamming distance between the query's hash and each of all 2^B.
-
-    Attributes:
-        embed: pure, hashable function (parameters, queries (K, d)) -> (e,), of which the first B
-            have signs that count.
-
-    """
-
-    embed: Callable[[Any, Array], Array]
-
-    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
-        """Score all hashes, in the order of their index; corners are zero beyond B."""
-        inner, corners = parameters
-        return corners @ jnp.where(self.embed(inner, queries) > 0, 1.0, -1.0)
+        query = self.embed(inner, queries)
+        return corners @ (jnp.where(query > 0, 1.0, -1.0) if self.hashed else query)
 
 
 def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
@@ -214,39 +199,42 @@ def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
 
 
 @on_host
-def hashing_system(model: Any, items: ArrayLike, bits: Any) -> System:
-    """Store items as the first bits of a model's hash, and rank by the query's own embedding.
+def sign_system(
+    of_items: tuple[Callable[[Any, Array], Array], Any],
+    of_queries: tuple[Callable[[Any, Array], Array], Any],
+    items: ArrayLike,
+    bits: Any,
+) -> System:
+    """Store items as the signs of an embedding's first coordinates, and rank by the query's own embedding.
 
     Args:
-        model: module with `embed_items` and `embed_queries`.
+        of_items: pure, hashable function (parameters, items (N, d)) -> (N, e), and parameters.
+        of_queries: the same of the queries of one item, (K, d) -> (e,).
         items: whose means the codewords are, shape (N, d).
-        bits: B, at least 1; up to 12 the cells are listed.
+        bits: B, 1 to e; up to 12 the cells are listed.
 
     Returns:
         The code and its decoder, for `operating_point` (of 12 bits or fewer) or `held_out_point`.
 
     """
     items = training_items(items)
-    (to_items, parameters), (to_queries, _) = (
-        module_method(model, name) for name in ("embed_items", "embed_queries")
-    )
+    scores = SignScores(of_queries[0])
     # All outputs are kept, so that hashes of different bits are one program.
-    outputs = jax.eval_shape(to_items, parameters, jnp.asarray(items)).shape[-1]
+    outputs = jax.eval_shape(*of_items, jnp.asarray(items)).shape[-1]
     number = validation.integer("bits", bits, low=1, high=outputs)
     if number > MOST_LISTED_BITS:
         digits = SignDigits(number)
-        long = LongCode(embed=to_items, parameters=parameters, digits=digits, width=outputs)
-        return long, Decoder(SignScores(to_queries), (parameters,))
+        long = LongCode(embed=of_items[0], parameters=of_items[1], digits=digits, width=outputs)
+        return long, Decoder(scores, (of_queries[1],))
     inner = sign_code(number, coordinates=outputs)
-    code = embedded_code(to_items, parameters, inner, items)
-    return code, Decoder(SignScores(to_queries), (parameters, inner.codewords))
+    return embedded_code(*of_items, inner, items), Decoder(scores, (of_queries[1], inner.codewords))
 
 
 def with_hamming(system: System) -> System:
     """Return the same hash of items with the query's signs compared, by Hamming distance.
 
     Args:
-        system: as `hashing_system` returns it.
+        system: as `sign_system` returns it.
 
     Returns:
         The code and its decoder, for `operating_point`.
@@ -254,8 +242,8 @@ def with_hamming(system: System) -> System:
     """
     code, decoder = validation.pair("system", system)
     scores = validation.instance("system: decoder", decoder, Decoder).scores
-    embed = validation.instance("system: scores", scores, SignScores).embed
-    return code, Decoder(HammingScores(embed), decoder.parameters)
+    validation.instance("system: scores", scores, SignScores)
+    return code, Decoder(dataclasses.replace(scores, hashed=True), decoder.parameters)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -299,4 +287,7 @@ class HashingFamily:
         plan = dataclasses.replace(schedule, weight_decay=self.weight_decay)
         models = fitted_models(keys[0], learner, known, plan, settings=bits)
         items = data.sample[1]
-        return [hashing_system(model, items, b) for model, b in zip(models, bits, strict=True)]
+        return [
+            sign_system(*embeddings_of(model), items, b)
+            for model, b in zip(models, bits, strict=True)
+        ]

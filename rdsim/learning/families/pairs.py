@@ -95,6 +95,16 @@ class ItemPairs(NamedTuple):
         }
         return architecture(module, **usual | sizes)
 
+    def of_modalities(self, module: Callable[..., nnx.Module], **sizes: Any) -> Architecture:
+        """Say how a module that reads the modalities apart is built for these pairs, with these sizes besides."""
+        return architecture(
+            module,
+            modalities=self.modalities,
+            size=self.modality_size,
+            item_size=self.item_size,
+            **sizes,
+        )
+
 
 def item_pairs(
     key: Key[Array, ""], source: Source, training: Integer, *, held_out: Integer = BATCH

@@ -34,7 +34,7 @@ from rdsim.learning.families.pairs import STARTS, ItemPairs, System, draw_batch,
 from rdsim.learning.families.stored_embeddings import checked_bits, stored_systems
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.loop import train
-from rdsim.learning.training.networks import MLP, architecture, of_each, stacked_networks
+from rdsim.learning.training.networks import MLP, of_each, stacked_networks
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import not_differentiable
@@ -65,16 +65,9 @@ class CrossAttention(nnx.Module):
         heads: int = 2,
         rngs: nnx.Rngs,
     ) -> None:
-        """Make the layers.
+        """Make the layers, of tokens of so many numbers (w) and so many heads (h), a divisor of them.
 
-        Args:
-            modalities: K of a query.
-            size: d, coordinates of each modality.
-            item_size: coordinates of an item; None for as many as a modality has.
-            width: w of a token.
-            heads: h, a divisor of the width.
-            rngs: of the first parameters.
-
+        The other sizes are those of a `FusedEncoder`.
         """
         number = validation.integer("modalities", modalities, low=1)
         self.heads = validation.integer("heads", heads, low=1)
@@ -135,15 +128,7 @@ class CrossAttention(nnx.Module):
 
 def cross_attention_learner(data: ItemPairs) -> ContrastiveLearner:
     """Return the learner of a re-ranker of these pairs, by InfoNCE among groups of candidates."""
-    return ContrastiveLearner(
-        build=architecture(
-            CrossAttention,
-            modalities=data.modalities,
-            size=data.modality_size,
-            item_size=data.item_size,
-        ),
-        candidates=CANDIDATES,
-    )
+    return ContrastiveLearner(build=data.of_modalities(CrossAttention), candidates=CANDIDATES)
 
 
 @not_differentiable(teacher="a teacher is fixed; hold its scores with jax.lax.stop_gradient")

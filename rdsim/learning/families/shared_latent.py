@@ -28,7 +28,6 @@ from rdsim.learning.families.stored.embedded_codes import embedded_code, module_
 from rdsim.learning.families.stored_embeddings import checked_bits, quantize_embeddings
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import (
-    architecture,
     bounded_precisions,
     of_each,
     stacked_networks,
@@ -144,17 +143,7 @@ class SharedLatent(nnx.Module):
         dimension: int = 2,
         rngs: nnx.Rngs,
     ) -> None:
-        """Make the networks.
-
-        Args:
-            modalities: K of a query.
-            size: d, coordinates of each modality.
-            item_size: coordinates of an item; None for as many as a modality has.
-            hidden: widths of the hidden layers.
-            dimension: L of the latent.
-            rngs: of the first parameters.
-
-        """
+        """Make the networks; sizes are as those of a `FusedEncoder`, the dimension is L of the latent."""
         self.dimension = validation.integer("dimension", dimension, low=1)
         self.sizes = (size, item_size or size)
         size = max(self.sizes)  # the shorter of query and item is padded with zeros
@@ -298,11 +287,8 @@ def shared_latent_family(
     the posteriors of the training items that have the codeword.
     """
     learner = SharedLatentLearner(
-        build=architecture(
+        build=data.of_modalities(
             SharedLatent,
-            modalities=data.modalities,
-            size=data.modality_size,
-            item_size=data.item_size,
             hidden=data.hidden,
             # A latent of few dimensions bounds the bits that items can be stored in.
             dimension=max(2, min(64, data.item_size)),

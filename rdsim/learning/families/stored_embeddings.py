@@ -174,45 +174,18 @@ def _stored(
     return embedded_code(*embed_items, inner, items), (inner.codewords,)
 
 
-@on_host
 def quantized_systems(
     key: Key[Array, ""],
-    model: Any,
+    embed_items: tuple[Callable[[Any, Array], Array], Any],
+    embed_queries: tuple[Callable[[Any, Array], Array], Any],
     items: ArrayLike,
     bits: tuple[int, ...],
-    *,
-    quantizer: str = "k-means",
-    comparison: str = "inner product",
+    **options: str,
 ) -> list[System]:
-    """Store the items of a module's `embed_items`, for its `embed_queries`, at several rates.
-
-    Args:
-        key: PRNG key of the quantizers' starts.
-        model: module with `embed_items` and `embed_queries`.
-        items: to which the quantizers are fitted, shape (N, d).
-        bits: of an item, one system each.
-        quantizer: "k-means" or "product".
-        comparison: "inner product" or "distance".
-
-    Returns:
-        A code and its decoder for each number of bits.
-
-    """
-    bits = validation.integers("bits", bits, low=1)
-    validation.prng_key("key", key)
-    to_items, to_queries = (
-        module_method(model, "embed_items"),
-        module_method(model, "embed_queries"),
-    )
+    """Return a `quantized_system` for each number of bits, each with a key of its own."""
     return [
         quantized_system(
-            jax.random.fold_in(key, b),
-            to_items,
-            to_queries,
-            items,
-            b,
-            quantizer=quantizer,
-            comparison=comparison,
+            jax.random.fold_in(key, b), embed_items, embed_queries, items, b, **options
         )
         for b in bits
     ]

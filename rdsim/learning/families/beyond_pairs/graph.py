@@ -20,8 +20,8 @@ from jaxtyping import Array, Float, Key
 
 from rdsim.learning.families.dual_encoder import info_nce_encoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored.embedded_codes import module_method
-from rdsim.learning.families.stored_embeddings import checked_bits, quantized_system
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
+from rdsim.learning.families.stored_embeddings import checked_bits, quantized_systems
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
 
@@ -131,17 +131,7 @@ def graph_family(
     stored = jax.ShapeDtypeStruct((len(data.sample[1]), around.item_size), around.sample[1].dtype)
     checked_bits(bits, stored, learner=learner)
     (model,) = fitted_models(keys[0], learner, around, schedule)
-    (to_items, inner), (to_queries, _) = (
-        module_method(model, name) for name in ("embed_items", "embed_queries")
-    )
-    parameters = (graph, inner)
-    return [
-        quantized_system(
-            jax.random.fold_in(keys[1], b),
-            (AroundItems(to_items), parameters),
-            (AroundQuery(to_queries), parameters),
-            data.sample[1],
-            b,
-        )
-        for b in bits
-    ]
+    (to_items, inner), (to_queries, _) = embeddings_of(model)
+    of_items = AroundItems(to_items), (graph, inner)
+    of_queries = AroundQuery(to_queries), (graph, inner)
+    return quantized_systems(keys[1], of_items, of_queries, data.sample[1], bits)

@@ -25,7 +25,7 @@ from rdsim import validation
 from rdsim.learning.families.cca import as_they_are
 from rdsim.learning.families.pairs import ItemPairs, System, Triples, fitted_models
 from rdsim.learning.families.stored.embedded_codes import module_method
-from rdsim.learning.families.stored_embeddings import checked_bits, quantized_system
+from rdsim.learning.families.stored_embeddings import checked_bits, quantized_systems
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import MLP, architecture
 from rdsim.learning.training.schedule import Schedule
@@ -151,14 +151,6 @@ class UnpairedFamily:
         )
         (model,) = fitted_models(keys[0], learner, shuffled, schedule)
         translated = module_method(model, "embed_queries")
-        return [
-            quantized_system(
-                jax.random.fold_in(keys[1], b),
-                (as_they_are, None),
-                translated,
-                data.sample[1],
-                b,
-                comparison="distance",
-            )
-            for b in bits
-        ]
+        return quantized_systems(
+            keys[1], (as_they_are, None), translated, data.sample[1], bits, comparison="distance"
+        )

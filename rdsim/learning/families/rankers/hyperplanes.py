@@ -10,7 +10,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from rdsim.learning.families.cca import (
@@ -19,12 +18,9 @@ from rdsim.learning.families.cca import (
     canonical_maps,
     varying_columns,
 )
-from rdsim.learning.families.hashing import SignScores, sign_code
+from rdsim.learning.families.hashing import sign_system
 from rdsim.learning.families.pairs import ItemPairs, System
-from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, SignDigits
-from rdsim.learning.families.stored.embedded_codes import embedded_code
 from rdsim.learning.training.schedule import Schedule
-from rdsim.simulation.coded_items import Decoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +51,6 @@ def hyperplane_family(
 
     """
     del schedule
-    items = data.sample[1]
     with analysed_pairs():
         of_items, of_queries = canonical_maps(*varying_columns(data), data.sample[:2])
     planes = jax.random.normal(keys[0], (of_items[1][2].shape[1], max(bits)))
@@ -65,11 +60,5 @@ def hyperplane_family(
             (Projected(embed), (parameters, planes[:, :b]))
             for embed, parameters in (of_items, of_queries)
         )
-        scores = SignScores(asked[0])
-        if b > MOST_LISTED_BITS:
-            long = LongCode(embed=stored[0], parameters=stored[1], digits=SignDigits(b))
-            systems.append((long, Decoder(scores, (asked[1],))))
-            continue
-        code = embedded_code(*stored, sign_code(b), jnp.asarray(items))
-        systems.append((code, Decoder(scores, (asked[1], sign_code(b).codewords))))
+        systems.append(sign_system(stored, asked, data.sample[1], b))
     return systems

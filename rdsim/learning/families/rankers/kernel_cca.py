@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from rdsim.learning.families.cca import as_they_are, canonical_systems, side_by_side
+from rdsim.learning.families.cca import as_they_are, canonical_maps, side_by_side
 from rdsim.learning.families.pairs import ItemPairs, System
+from rdsim.learning.families.stored_embeddings import quantized_systems
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
 from rdsim.validation import host_generator
@@ -82,17 +83,11 @@ def kernel_cca_family(
     queries, items = data.sample[:2]
     of_items = landmark_features(keys[0], items)
     of_queries = landmark_features(keys[1], side_by_side(None, queries))
-    return canonical_systems(
-        keys[2],
+    maps = canonical_maps(
         (_of_items, of_items),
         (_of_queries, of_queries),
         (queries, items),
-        bits,
         regularisation=_RIDGE,
-        dimension=_dimension(data),
+        dimension=2 * min(data.item_size, data.query_size),  # twice those of a linear analysis
     )
-
-
-def _dimension(data: ItemPairs) -> int:
-    """Canonical variables that are kept: twice those of a linear analysis."""
-    return 2 * min(data.item_size, data.query_size)
+    return quantized_systems(keys[2], *maps, items, bits, comparison="distance")

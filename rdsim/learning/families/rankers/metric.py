@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
 from rdsim.learning.families.stored_embeddings import checked_bits, quantized_systems
 from rdsim.learning.training.schedule import Schedule
 
@@ -48,4 +49,6 @@ def metric_family(
     )
     checked_bits(bits, data.sample[1], learner=learner)
     (model,) = fitted_models(keys[0], learner, data, schedule)
-    return quantized_systems(keys[1], model, data.sample[1], bits, comparison="distance")
+    return quantized_systems(
+        keys[1], *embeddings_of(model), data.sample[1], bits, comparison="distance"
+    )

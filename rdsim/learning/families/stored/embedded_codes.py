@@ -146,3 +146,8 @@ def module_method(model: nnx.Module, name: str) -> tuple[ModuleMethod, Any]:
         raise TypeError(f"model must be a module with {name}, got {type(model)}")
     graph, parameters = nnx.split(model)
     return ModuleMethod(graph, name), parameters
+
+
+def embeddings_of(model: nnx.Module) -> tuple[tuple[ModuleMethod, Any], tuple[ModuleMethod, Any]]:
+    """Take `embed_items` and `embed_queries` of a module apart, as `module_method` does."""
+    return module_method(model, "embed_items"), module_method(model, "embed_queries")

@@ -27,7 +27,7 @@ from rdsim import validation
 from rdsim.codes.quantizers.vector import VectorQuantizer
 from rdsim.learning.families.dual_encoder import DualEncoder, info_nce_loss
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method
+from rdsim.learning.families.stored.embedded_codes import embedded_code, embeddings_of
 from rdsim.learning.families.stored.long_codes import MOST_LISTED_BITS, LongCode
 from rdsim.learning.families.stored_embeddings import Comparison
 from rdsim.learning.training.learner import LossAndRecord
@@ -58,11 +58,9 @@ class QuantizedEncoder(DualEncoder):
         kind: str,
         stages: int,
         levels: int,
-        query_size: int,
-        item_size: int,
-        hidden: tuple[int, ...] = (32, 32),
         dimension: int = 8,
         rngs: nnx.Rngs,
+        **sizes: Any,
     ) -> None:
         """Make networks and codebooks.
 
@@ -70,23 +68,19 @@ class QuantizedEncoder(DualEncoder):
             kind: "residual" or "finite scalar".
             stages: S.
             levels: W.
-            query_size: numbers in the queries of an item.
-            item_size: numbers in an item.
-            hidden: widths of the hidden layers of both networks.
             dimension: e of the embeddings of residual quantization.
             rngs: of the first parameters.
+            **sizes: the others of a `DualEncoder`.
 
         """
         self.levels = levels
         residual = kind == "residual"
         super().__init__(
-            query_size=query_size,
-            item_size=item_size,
-            hidden=hidden,
             dimension=dimension if residual else stages,
             unit=False,
             temperature=1.0 if residual else math.sqrt(stages),
             rngs=rngs,
+            **sizes,
         )
         shape = (stages, levels, dimension)
         # Later stages refine: their codewords start smaller than those before.
@@ -223,9 +217,7 @@ class QuantizedFamily:
         return [self._system(model, items, s) for model, s in zip(models, stages, strict=True)]
 
     def _system(self, model: QuantizedEncoder, items: ArrayLike, stages: int) -> System:
-        (to_items, parameters), (to_queries, _) = (
-            module_method(model, name) for name in ("embed_items", "embed_queries")
-        )
+        (to_items, parameters), (to_queries, _) = embeddings_of(model)
         books = model.codebooks
         used = None if books is None else np.asarray(books[...], float)[:stages]
         digits = StageDigits(used, stages, model.levels)

@@ -29,12 +29,15 @@ from jaxtyping import Array, Bool, Float, Key
 from rdsim import validation
 from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored.embedded_codes import module_method
-from rdsim.learning.families.stored_embeddings import checked_bits, quantized_system, stored_systems
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
+from rdsim.learning.families.stored_embeddings import (
+    checked_bits,
+    quantized_systems,
+    stored_systems,
+)
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import (
     MLP,
-    architecture,
     bounded_precisions,
     of_each,
     stacked_networks,
@@ -102,17 +105,7 @@ class ExpertEncoder(nnx.Module):
         dimension: int,
         rngs: nnx.Rngs,
     ) -> None:
-        """Make the networks.
-
-        Args:
-            modalities: K of a query.
-            size: numbers in one.
-            item_size: numbers in an item.
-            hidden: widths of the hidden layers.
-            dimension: of the latent.
-            rngs: of the first parameters.
-
-        """
+        """Make the networks; sizes are as those of a `FusedEncoder`, the dimension is that of the latent."""
         self.item_network = MLP((item_size, *hidden, dimension), rngs)
         self.experts = stacked_networks(modalities, (size, *hidden, 2 * dimension), rngs)
 
@@ -239,11 +232,8 @@ class GapFamily:
         items = data.sample[1]
         if self.reading == "experts":
             return stored_systems(keys[1], model, items, bits)
-        of_items: Any
         of_queries: Any
-        of_items, of_queries = (
-            module_method(model, name) for name in ("embed_items", "embed_queries")
-        )
+        of_items, of_queries = embeddings_of(model)
         if self.reading == "prediction":
             flat = np.asarray(data.sample[0], float).reshape(len(items), -1)
             covariance = np.cov(flat.T, bias=True).reshape(flat.shape[1], -1)
@@ -253,25 +243,12 @@ class GapFamily:
                 jnp.asarray(covariance + ridge * np.eye(len(covariance))),
             )
             of_queries = PredictedQueries(of_queries[0]), (of_queries[1], moments)
-        return [
-            quantized_system(
-                jax.random.fold_in(keys[1], b), of_items, of_queries, items, b, quantizer=quantizer
-            )
-            for b in bits
-        ]
+        return quantized_systems(keys[1], of_items, of_queries, items, bits, quantizer=quantizer)
 
     def _learner(self, data: ItemPairs) -> ContrastiveLearner:
         if self.reading != "experts":
             return ContrastiveLearner(
                 build=data.encoders(PaddedEncoder, modalities=data.modalities, informed=self.gaps)
             )
-        return ContrastiveLearner(
-            build=architecture(
-                ExpertEncoder,
-                modalities=data.modalities,
-                size=data.modality_size,
-                item_size=data.item_size,
-                hidden=data.hidden,
-                dimension=data.embedding_size,
-            )
-        )
+        build = data.of_modalities(ExpertEncoder, hidden=data.hidden, dimension=data.embedding_size)
+        return ContrastiveLearner(build=build)

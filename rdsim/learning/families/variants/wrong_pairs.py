@@ -28,6 +28,7 @@ from rdsim import validation
 from rdsim.information import log_share
 from rdsim.learning.families.dual_encoder import DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
+from rdsim.learning.families.stored.embedded_codes import embeddings_of
 from rdsim.learning.families.stored_embeddings import QUANTIZERS, checked_bits, quantized_systems
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.schedule import Schedule
@@ -158,4 +159,6 @@ class RobustFamily:
         )
         checked_bits(bits, data.sample[1], self.quantizer, learner=learner)
         (model,) = fitted_models(keys[0], learner, data, schedule, settings=(float(self.share),))
-        return quantized_systems(keys[1], model, data.sample[1], bits, quantizer=self.quantizer)
+        return quantized_systems(
+            keys[1], *embeddings_of(model), data.sample[1], bits, quantizer=self.quantizer
+        )
