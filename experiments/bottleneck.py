@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits, sources
 from rdsim.limits import bottleneck_at, information_bottleneck
 
 CLAIMS = ("C5", "C10", "C11")
+C5, C10, C11 = map(Claim, CLAIMS)
 CROSSOVER, ERASURE = 0.1, 0.4
 ASYMMETRIC = ((0.6, 0.1), (0.06, 0.24))
 TERNARY = ((0.25, 0.05, 0.02), (0.03, 0.2, 0.1), (0.02, 0.05, 0.28))
@@ -249,86 +250,54 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     errors = abs(inside - DISTORTION).values
     transition = dataset.sel(problem="transition", step=dataset.step[-1])
     return [
-        Check.close(
-            "C10",
+        C10.closed_form.close(
             "IB(0.5) of the DSBS with crossover 0.1, bits",
-            "closed form",
             limits.bottleneck_dsbs(CROSSOVER, rate=0.5),
             0.3026841347,
             1e-10,
         ),
-        Check.close(
-            "C10",
+        C10.closed_form.close(
             "relevance of the vector Gaussian at beta = 4, bits",
-            "closed form",
             limits.bottleneck_vector_gaussian(CORRELATIONS, rate=point.complexity),
             1.104854934,
             1e-9,
         ),
-        Check.at_most(
-            "C10",
-            "largest error of the Gaussians' rates, inverted and back, bits",
-            "closed form",
-            back,
-            1e-9,
+        C10.closed_form.at_most(
+            "largest error of the Gaussians' rates, inverted and back, bits", back, 1e-9
         ),
-        Check.at_most(
-            "C10",
+        C10.exact.at_most(
             "largest distance by which closed forms lie outside certified bounds, bits",
-            "exact",
             outside,
             1e-13,
         ),
-        Check.at_most(
-            "C10",
-            "largest excess of closed forms over the supporting lines, bits",
-            "exact",
-            dual,
-            1e-13,
+        C10.exact.at_most(
+            "largest excess of closed forms over the supporting lines, bits", dual, 1e-13
         ),
-        Check.close(
-            "C11",
+        C11.exact.close(
             "IB(0.4) of the asymmetric pair, bits",
-            "exact",
             bottleneck_at(joint_of("asymmetric"), 0.4, compress="columns").value,
             0.1514494,
             5e-8,
         ),
-        Check.at_most(
-            "C11",
-            "largest certified gap, bits",
-            "exact",
-            (dataset.upper - dataset.lower).max(),
-            1e-9,
+        C11.exact.at_most(
+            "largest certified gap, bits", (dataset.upper - dataset.lower).max(), 1e-9
         ),
-        Check.at_most(
-            "C11",
-            "largest excess over min(R, I(X;Y)), bits",
-            "exact",
-            (dataset.upper - simple).max(),
-            1e-12,
+        C11.exact.at_most(
+            "largest excess over min(R, I(X;Y)), bits", (dataset.upper - simple).max(), 1e-12
         ),
-        Check.at_most("C11", "steepest fall of a curve", "exact", -slopes.min(), 1e-7),
-        Check.at_most("C11", "largest rise of its slope", "exact", np.diff(slopes).max(), 1e-7),
-        Check.at_most(
-            "C11",
-            "largest change when the letters are relabelled, bits",
-            "exact",
-            dataset.relabelled.max(),
-            1e-9,
+        C11.exact.at_most("steepest fall of a curve", -slopes.min(), 1e-7),
+        C11.exact.at_most("largest rise of its slope", np.diff(slopes).max(), 1e-7),
+        C11.exact.at_most(
+            "largest change when the letters are relabelled, bits", dataset.relabelled.max(), 1e-9
         ),
-        Check.close(
-            "C5",
+        C5.closed_form.close(
             "factor by which plain Blahut-Arimoto shrinks its error, Bernoulli(0.3), D = 0.1",
-            "closed form",
             errors[18] / errors[17],
             3 / 7,
             1e-5,
         ),
-        Check.close(
-            "C5",
+        C5.closed_form.close(
             "its gap at a transition after t steps, over 1 / (2 t^2 chi-square of the new letter)",
-            "closed form",
             transition.iteration_gap / transition.iteration_prediction,
             1.0,
             # The next term is of order (ln t)/t.

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits
 from rdsim.limits import RateDistortionCurve, closed_forms
 
 CLAIMS = ("C5", "C6")
+C5, C6 = map(Claim, CLAIMS)
 HAMMING_PMF = (0.5, 0.25, 0.15, 0.1)
 SOURCES = ("four letters, Hamming", "random table", "Gaussian, squared error")
 
@@ -180,12 +181,8 @@ def _closed_forms(config: Config) -> dict[str, np.ndarray]:
 def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check the certificates and the closed forms."""
     found = [
-        Check.at_most(
-            "C5",
-            f"largest certified gap, {name}, bits",
-            "exact",
-            dataset.gap.sel(source=name).max(),
-            1e-9,
+        C5.exact.at_most(
+            f"largest certified gap, {name}, bits", dataset.gap.sel(source=name).max(), 1e-9
         )
         for name in dataset.source.values
     ]
@@ -194,5 +191,5 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         tolerance = 1e-3 if name == "Gaussian grid" else 1e-9
         error = dataset.closed_form_error.sel(problem=name)
         statement = f"largest distance from the closed form, {name}, bits"
-        found.append(Check.at_most("C6", statement, "closed form", error, tolerance))
+        found.append(C6.closed_form.at_most(statement, error, tolerance))
     return found

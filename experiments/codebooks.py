@@ -11,11 +11,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import codes
 from rdsim.simulation import simulate_shared_codebook
 
 CLAIMS = ("C14", "C15")
+C14, C15 = map(Claim, CLAIMS)
 LOSSES = {"error": "error", "reciprocal rank": "reciprocal_rank"}
 CONFIDENCE = 0.95
 SURE = 1 - 1e-8
@@ -156,19 +157,15 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     count = int(sparse.sum()) * dataset.sizes["loss_name"]
     error_upper = dataset.sure_upper.sel(loss_name="error")
     return [
-        Check.at_most(
-            "C14",
+        C14.monte_carlo.at_most(
             f"intervals of the shared codebook (of {count}, {SPARSE} codewords per item or more) "
             "that miss the exact loss of independent ones",
-            "Monte Carlo",
             outside,
             0,
         ),
-        Check.at_most(
-            "C15",
+        C15.monte_carlo.at_most(
             "largest amount by which a shared codebook's error is surely below one minus the "
             "fraction of items that can be first",
-            "Monte Carlo",
             (dataset.least_error - error_upper).max(),
             0,
         ),

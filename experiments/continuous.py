@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits
 from rdsim.limits import closed_forms, continuous_rate_distortion
 from rdsim.sources.quadrature import gaussian_quadrature, mixture_quadrature
 
 CLAIMS = ("C7", "C8")
+C7, C8 = map(Claim, CLAIMS)
 SOURCES = ("Gaussian", "two Gaussians", "three in the plane")
 QUANTITIES = ("Lagrangian", "distortion", "rate")
 # Mixture of two Gaussians of standard deviation s: s, D, R(D) in bits; the Shannon lower bound is
@@ -211,12 +212,10 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     )
     error = np.max(np.abs(gaussian.rate.dropna("point").values - exact))
     found = [
-        Check.at_most("C7", "largest error on the Gaussian, bits", "closed form", error, 2e-9),
+        C7.closed_form.at_most("largest error on the Gaussian, bits", error, 2e-9),
         *(
-            Check.at_most(
-                "C7",
+            C7.exact.at_most(
                 f"largest proved gap, {name}, bits",
-                "exact",
                 dataset.gap.sel(source=name).max(),
                 dataset.tolerance.sel(source=name),
             )
@@ -225,22 +224,20 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     ]
     for rate, (deviation, D, expected) in zip(dataset.known_rate.values, TIGHT, strict=False):
         statement = f"R({D:g}) of two Gaussians of deviation {deviation:g}, bits"
-        found.append(Check.close("C7", statement, "closed form", rate, expected, 1e-6))
+        found.append(C7.closed_form.close(statement, rate, expected, 1e-6))
     for name, expected in zip(("distortion", "rate"), TWO_POINTS, strict=True):
         measured = dataset.two_points.sel(coordinate=name)
         statement = f"{name} of the best two points at slope 2 nats"
-        found.append(Check.close("C7", statement, "exact", measured, expected, 1e-8))
+        found.append(C7.exact.close(statement, measured, expected, 1e-8))
     off = abs(dataset.derivative - dataset.difference) / np.maximum(abs(dataset.difference), 0.1)
     found += [
-        Check.at_most(
-            "C8",
+        C8.property_test.at_most(
             f"largest difference of the {name}'s derivatives, relative",
-            "property test",
             off.sel(quantity=name).where(dataset.smooth).max(),
             1e-6,
         )
         for name in dataset.quantity.values
     ]
     share = float(dataset.smooth.mean())
-    found.append(Check.inside("C8", "share of points compared", "property test", share, 0.5, 1.0))
+    found.append(C8.property_test.inside("share of points compared", share, 0.5, 1.0))
     return found

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits, sources
 from rdsim.ranking import Loss
 from rdsim.simulation import intervals
 
 CLAIMS = ("C25", "C26", "C27")
+C25, C26, C27 = map(Claim, CLAIMS)
 CROSSOVER = 0.1
 CORRELATION = 0.8
 LETTERS = 64
@@ -232,63 +233,44 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     known = dataset.sel(few_loss=list(KNOWN_LOSSES), method="nearest")
     recall = dataset.recall.sel(size=50_000, bits=16)
     found = [
-        Check.at_most(
-            "C25",
+        C25.exact.at_most(
             "bits by which the converse for every encoder lies above the exact curve of one encoder",
-            "exact",
             (dataset.joint - dataset.shared).max(),
             1e-9,
         ),
-        Check.at_most(
-            "C25",
+        C25.exact.at_most(
             "bits by which the optimum of joint encoders of four items lies above the curve of one encoder",
-            "exact",
             (dataset.few_exact_lower - dataset.few_shared).max(),
             1e-9,
         ),
-        Check.at_most(
-            "C26",
+        C26.exact.at_most(
             "bits by which the converse lies above the optimum of joint encoders of four items",
-            "exact",
             (dataset.few_joint - dataset.few_exact).max(),
             1e-9,
         ),
-        Check.at_most(
-            "C26",
+        C26.exact.at_most(
             "bits by which the rank-rate converse lies above the converse for every encoder",
-            "exact",
             (dataset.rank_rate - dataset.joint_upper).max(),
             1e-6,
         ),
-        Check.at_most(
-            "C26",
+        C26.closed_form.at_most(
             "distance of the converse at two losses from its values, bits",
-            "closed form",
             abs(known.few_joint_upper - np.array(KNOWN_RATES)).max(),
             2e-6,
         ),
         *(
-            Check.close(
-                "C27",
-                f"recall@1 at 16 bits and 50,000 items, {kind}",
-                "closed form",
-                recall.sel(kind=kind),
-                value,
-                1e-9,
+            C27.closed_form.close(
+                f"recall@1 at 16 bits and 50,000 items, {kind}", recall.sel(kind=kind), value, 1e-9
             )
             for kind, value in KNOWN_RECALL.items()
         ),
-        Check.at_most(
-            "C27",
+        C27.exact.at_most(
             "recall@1 by which fixed lengths are bounded above bits on average, and those above information",
-            "exact",
             (-dataset.recall.diff("kind")).max(),
             1e-3,
         ),
-        Check.at_most(
-            "C26",
+        C26.exact.at_most(
             "bits of the rank rate above the converse for every encoder, or of that above one encoder, table of losses",
-            "exact",
             max(
                 float((dataset.gap_rank_rate - dataset.gap_joint).max()),
                 float((dataset.gap_joint - dataset.gap_shared).max()),
@@ -300,10 +282,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         both = np.intersect1d(dataset.sign_bits, dataset.bits)
         bound = dataset.recall.sel(size=1000, kind="one encoder", bits=both).values
         found.append(
-            Check.at_most(
-                "C27",
+            C27.monte_carlo.at_most(
                 "lower end of the recall@1 of stored signs above the bound for one encoder",
-                "Monte Carlo",
                 (dataset.sign_lower.sel(sign_bits=both).values - bound).max(),
                 0.0,
             )

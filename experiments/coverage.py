@@ -10,11 +10,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared.random_sources import Source, padded, random_source
 from rdsim import finite_sample, simulation
 
 CLAIMS = ("C21",)
+C21 = Claim("C21")
 BOUNDS = {
     "uniform": finite_sample.uniform_bound,
     "PAC-Bayes": finite_sample.pac_bayes_bound,
@@ -129,10 +130,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     limit = dataset.sel(bound_name=LIMIT).isel(samples=-1)
     percent = 100 * dataset.confidence
     found = [
-        Check.at_most(
-            "C21",
+        C21.monte_carlo.at_most(
             f"violations of the {name} bound: upper end of the {percent:g} % interval, worst case",
-            "Monte Carlo",
             dataset.rate_upper.sel(bound_name=name).max(),
             dataset.violation,
         )
@@ -142,18 +141,14 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     tightest = dataset.bound.sel(bound_name=list(BOUNDS)).min("bound_name")
     return [
         *found,
-        Check.at_most(
-            "C21",
+        C21.monte_carlo.at_most(
             "sources at the largest N where the limit distribution's quantile is not exceeded "
             "with probability delta",
-            "Monte Carlo",
             missed.sum(),
             0,
         ),
-        Check.at_most(
-            "C21",
+        C21.monte_carlo.at_most(
             "largest excess over the tightest bound, worst case",
-            "Monte Carlo",
             (dataset.largest / tightest).max(),
             1,
         ),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared.circle import Circle, mixture_on_circle
 from rdsim import limits
 from rdsim.codes import CODES, code_rates, common_code, fit_item_code
@@ -23,6 +23,7 @@ from rdsim.simulation import Decoder, RunOptions, simulate_item_code, whole_item
 from rdsim.sources import DiscretisedItem
 
 CLAIMS = ("C1", "C17", "C27")
+C1, C17, C27 = map(Claim, CLAIMS)
 LOSSES = ("error", "reciprocal_rank")
 FITTED, WHOLE = "distances weighted by the noise", "whole items"
 
@@ -176,39 +177,29 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     outer = np.maximum(dataset.converse, dataset.whole_lower)
     largest = dataset.sel(loss_name="error").isel(log2_size=-1)
     return [
-        Check.at_most(
-            "C1",
+        C1.monte_carlo.at_most(
             "fall of a mean loss from one database size to the next",
-            "Monte Carlo",
             -dataset["mean"].diff("log2_size").min(),
             1e-12,
         ),
         # Items with one codeword are ties: E[1/(M q(U))] is the number of codewords over M.
-        Check.at_most(
-            "C1",
+        C1.monte_carlo.at_most(
             "probability that the target is first in the largest database, over codewords per item",
-            "Monte Carlo",
             ((1 - largest["mean"]) * 2.0 ** dataset.log2_size[-1] / dataset.words).max(),
             1.05,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "loss by which an interval of a code lies below the converse or whole items",
-            "Monte Carlo",
             (outer - dataset.upper).max(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "loss by which an interval of a code lies below the converse of one codebook",
-            "Monte Carlo",
             (dataset.codebook - dataset.upper).max(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "probability of being first that so many codewords allow, over that of a code, largest database, worst code",
-            "Monte Carlo",
             ((1 - largest.codebook) / (1 - largest["mean"])).max(),
             2.0,
         ),

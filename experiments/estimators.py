@@ -13,12 +13,13 @@ import numpy as np
 import scipy.stats
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim.finite_sample import continuous_sandwich, plug_in_rate
 from rdsim.limits import closed_forms
 from rdsim.limits.finite_blocklength import dispersion
 
 CLAIMS = ("C18",)
+C18 = Claim("C18")
 LN2 = np.log(2)
 
 
@@ -152,58 +153,42 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     )
     width = (dataset.upper - dataset.lower).mean(("repetition", "distortion"))
     return [
-        Check.close(
-            "C18",
+        C18.exact.close(
             "N times the bias of the plug-in R(P_N, D), bits",
-            "exact",
             N * last.bias,
             -1 / (2 * LN2),
             1 / np.sqrt(N),
         ),
-        Check.close(
-            "C18",
+        C18.exact.close(
             "standard deviation of the plug-in R(P_N, D) over sqrt(V/N)",
-            "exact",
             last.deviation / np.sqrt(dataset.dispersion / N),
             1.0,
             10 / N,
         ),
-        Check.at_most(
-            "C18",
-            "N times the bias that the jackknife leaves, bits",
-            "exact",
-            abs(N * last.corrected_bias),
-            5 / N,
+        C18.exact.at_most(
+            "N times the bias that the jackknife leaves, bits", abs(N * last.corrected_bias), 5 / N
         ),
-        Check.close(
-            "C18",
+        C18.exact.close(
             "N times the mean excess of the code learned from the same counts, nats",
-            "exact",
             N * last.code_excess,
             0.5,
             5 / N,
         ),
-        Check.close(
-            "C18",
+        C18.exact.close(
             "coverage of the 95 % interval at the largest N, allowing for the lattice of counts",
-            "exact",
             last.coverage,
             0.95,
             0.6 / np.sqrt(N),
         ),
         # At 95 % each: more failures than five standard deviations above would have a
         # probability below 1e-6.
-        Check.at_most(
-            "C18",
+        C18.monte_carlo.at_most(
             "data sets in which a bound from samples is on the wrong side of the Gaussian R(D)",
-            "Monte Carlo",
             failed.sum(),
             0.05 * repetitions + 5 * np.sqrt(0.05 * repetitions),
         ),
-        Check.at_most(
-            "C18",
+        C18.monte_carlo.at_most(
             "gap between the bounds at the largest number of samples over that at the smallest",
-            "Monte Carlo",
             width[-1] / width[0],
             0.7,
         ),

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared.random_sources import Source, padded, random_source
 from rdsim import finite_sample
 
 CLAIMS = ("C18",)
+C18 = Claim("C18")
 BINS = np.linspace(0.0, 20.0, 41)
 FALSE_ALARM = 1e-4
 CRITICAL = np.log2(3.0)
@@ -195,47 +196,35 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         early.random_upper < early.random_degrees
     )
     return [
-        Check.at_most(
-            "C18",
+        C18.monte_carlo.at_most(
             "random sources whose mean of 2N excess misses |A| - 1, N >= 1000 and wide margins",
-            "Monte Carlo",
             (outside | ~wide.random_holds.astype(bool)).sum(),
             0,
         ),
-        Check.at_most(
-            "C18",
+        C18.monte_carlo.at_most(
             "the same at N = 1000, of the sources whose margins are wide there",
-            "Monte Carlo",
             early_outside.sum(),
             0,
         ),
-        Check.at_most(
-            "C18",
+        C18.monte_carlo.at_most(
             "Kolmogorov distance of 2N excess from its limit, largest N, worst source",
-            "Monte Carlo",
             last.distance.max(),
             allowed,
         ),
-        Check.close(
-            "C18",
+        C18.exact.close(
             "N times the mean excess of the coin at N = 1000, nats",
-            "exact",
             1000 * coin["mean"],
             COIN_AT_1000,
             1000 * (coin.upper - coin.lower) / 2,
         ),
-        Check.close(
-            "C18",
+        C18.monte_carlo.close(
             "mean of 2N excess with a tied letter: half of each chi-square",
-            "Monte Carlo",
             2 * tied.samples * tied["mean"],
             1.5,
             tied.samples * (tied.upper - tied.lower),
         ),
-        Check.at_most(
-            "C18",
+        C18.exact.at_most(
             "largest certified suboptimality of a learned code, nats",
-            "exact",
             max(float(dataset.gap.max()), float(dataset.random_gap.max())),
             1e-12,
         ),

@@ -13,11 +13,12 @@ import numpy as np
 import scipy.special
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import codes, limits, sources
 from rdsim.ranking import Loss
 
 CLAIMS = ("C4", "C10", "C27")
+C4, C10, C27 = map(Claim, CLAIMS)
 LOSSES: dict[str, Loss] = {
     "error": "error",
     "reciprocal_rank": "reciprocal_rank",
@@ -248,29 +249,15 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     gaussian = [name for name in dataset.source.values if name in GAUSSIAN]
     tight = dataset.codewords_loss.rename(code_source="source", tight_rate="rate")
     return [
-        Check.at_most(
-            "C27", "loss by which a random code beats the converse of its codewords", "exact",
-            (tight - code.sel(at)).max(), 1e-9,
-        ),
-        Check.at_most(
-            "C27", "least difference of the rank rate and the tightest converse, Gaussian pairs", "exact",
-            (dataset.best_loss_lower.sel(at) - dataset.drawn_loss).sel(source=gaussian).min(), -0.01,
-        ),
-        Check.at_most(
-            "C27", "loss by which the converse of codewords lies below that of every system", "exact",
-            (limit.sel(at) - tight).max(), 1e-6,
-        ),
-        Check.at_most("C4", "loss by which a random code beats the limit", "exact", beaten, 1e-12),
-        Check.at_most(
-            "C4", "bits by which the error differs from Fano's", "closed form", _fano(dataset), 1e-8
-        ),
-        Check.at_most("C4", "rise of the least loss with R or n", "exact", rises, 1e-9),
-        Check.at_most("C4", "largest certified gap of the least loss", "exact", width, 1e-6),
+        C27.exact.at_most("loss by which a random code beats the converse of its codewords", (tight - code.sel(at)).max(), 1e-9),
+        C27.exact.at_most("least difference of the rank rate and the tightest converse, Gaussian pairs", (dataset.best_loss_lower.sel(at) - dataset.drawn_loss).sel(source=gaussian).min(), -0.01),
+        C27.exact.at_most("loss by which the converse of codewords lies below that of every system", (limit.sel(at) - tight).max(), 1e-6),
+        C4.exact.at_most("loss by which a random code beats the limit", beaten, 1e-12),
+        C4.closed_form.at_most("bits by which the error differs from Fano's", _fano(dataset), 1e-8),
+        C4.exact.at_most("rise of the least loss with R or n", rises, 1e-9),
+        C4.exact.at_most("largest certified gap of the least loss", width, 1e-6),
         *(
-            Check.close(
-                "C10", f"IB({rate}) of {name}", "closed form",
-                dataset.information.sel(source=name, rate=rate), expected, 1e-9,
-            )
+            C10.closed_form.close(f"IB({rate}) of {name}", dataset.information.sel(source=name, rate=rate), expected, 1e-9)
             for name, rate, expected in (
                 ("DSBS, p = 0.1", 0.5, 0.302684135),
                 ("DSBS, p = 0.1", 0.25, 0.156246835),

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared import family_points
 from experiments.shared.family_pairs import (
     REAL,
@@ -33,6 +33,7 @@ from rdsim import limits
 from rdsim.learning import FAMILIES, array_pairs
 
 CLAIMS = ("C4", "C27")
+C4, C27 = map(Claim, CLAIMS)
 CLOSED: Final = ("CCA", "kernel CCA", "random hyperplanes")
 """Families that are computed, not trained."""
 REFERENCE: Final = "CCA"
@@ -244,10 +245,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     most = dataset.isel(bits=-1)
     learned = most.sel(family=trained)
     found = [
-        Check.at_most(
-            claim,
+        Claim(claim).monte_carlo.at_most(
             f"MRR by which a family's interval lies above the {name} of its bits",
-            "Monte Carlo",
             (dataset.lower - dataset[variable]).max(),
             0.0,
         )
@@ -261,19 +260,15 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     seen = family_points.lower_over_seeds(most, dataset["size"], dataset.attrs["confidence"])
     if drawn:
         found += [
-            Check.at_most(
-                "C27",
+            C27.monte_carlo.at_most(
                 "MRR by which a random ranking lies above a family's interval over the queries of all seeds, on "
                 "synthetic pairs at the most bits",
-                "Monte Carlo",
                 (chance - seen).sel(pairs=drawn).max(),
                 0.0,
             ),
-            Check.at_most(
-                "C27",
+            C27.monte_carlo.at_most(
                 "MRR by which an untrained start lies above the trained family on synthetic pairs at the most "
                 "bits, mean over seeds",
-                "Monte Carlo",
                 (learned.untrained_mrr - learned.mrr).sel(pairs=drawn).mean("seed").max(),
                 0.0,
             ),
@@ -282,18 +277,14 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         # A few hundred real pairs do not show of every family that it is better than a random ranking, and their
         # databases overlap from seed to seed: the intervals are those of single seeds.
         found += [
-            Check.at_most(
-                "C4",
+            C4.monte_carlo.at_most(
                 "MRR by which a random ranking lies above the best family's interval on real pairs at the most bits, in any seed",
-                "Monte Carlo",
                 (chance - most.lower.max("family")).sel(pairs=read).max(),
                 0.0,
             ),
-            Check.at_most(
-                "C4",
+            C4.monte_carlo.at_most(
                 "MRR by which an untrained start's interval lies above that of the trained family on real pairs at "
                 "the most bits, in any seed",
-                "Monte Carlo",
                 (learned.untrained_lower - learned.upper).sel(pairs=read).max(),
                 0.0,
             ),
@@ -311,21 +302,17 @@ def _comparisons(means: xarray.Dataset, trained: list[str]) -> list[Check]:
             unlike = [name for name in trained if name != ANALYSED]
             rest = means.sel(pairs=GAUSSIAN, family=unlike)
             found.append(
-                Check.at_most(
-                    "C27",
+                C27.monte_carlo.at_most(
                     "MRR by which an untrained start's interval reaches above that of the trained "
                     "family on Gaussian pairs at the most bits, deep CCA aside",
-                    "Monte Carlo",
                     (rest.untrained_upper - rest.lower).max(),
                     0.0,
                 )
             )
             found.append(
-                Check.at_most(
-                    "C27",
+                C27.monte_carlo.at_most(
                     "MRR by which a trained family's interval lies above that of linear CCA, optimal "
                     "for Gaussian pairs, at the most bits",
-                    "Monte Carlo",
                     above.sel(pairs=GAUSSIAN),
                     0.0,
                 )
@@ -333,11 +320,9 @@ def _comparisons(means: xarray.Dataset, trained: list[str]) -> list[Check]:
         if BENT in means.pairs.values:
             best = (others.mrr.max("family") - linear.mrr).sel(pairs=BENT)
             found.append(
-                Check.at_most(
-                    "C27",
+                C27.monte_carlo.at_most(
                     "MRR by which linear CCA is above the best trained family on bent pairs, at the "
                     "most bits",
-                    "Monte Carlo",
                     -best,
                     0.0,
                 )
@@ -345,11 +330,9 @@ def _comparisons(means: xarray.Dataset, trained: list[str]) -> list[Check]:
     if {HASH, PLANES} <= set(means.family.values) and GAUSSIAN in means.pairs.values:
         mrr = means.mrr.sel(pairs=GAUSSIAN)
         found.append(
-            Check.at_most(
-                "C27",
+            C27.monte_carlo.at_most(
                 "MRR by which hashes by random hyperplanes of CCA's variables lie above hashes trained to find "
                 "the item, on Gaussian pairs at the most bits",
-                "Monte Carlo",
                 mrr.sel(family=PLANES) - mrr.sel(family=HASH),
                 0.0,
             )

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim.limits import finite_blocklength as finite
 from rdsim.limits.finite_blocklength.result import steps_within
 
 CLAIMS = ("C16",)
+C16 = Claim("C16")
 
 ANCHORS = (100, 500)
 REFERENCE = {
@@ -153,10 +154,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         short = np.log2(part.block_length) / part.block_length
         served = np.isfinite(part.achievability)
         found.append(
-            Check.at_most(
-                "C16",
+            C16.exact.at_most(
                 f"largest excess of the converse over the achievability, {name}, bits",
-                "exact",
                 (part.converse - part.achievability).where(served).max(),
                 0.0,
             )
@@ -166,10 +165,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             # of wrong bits.
             apart = (abs(part[curve] - part[_WHOLE]) / short).where(served)
             found.append(
-                Check.at_most(
-                    "C16",
+                C16.exact.at_most(
                     f"distance of {curve} from {_WHOLE} over (log2 n)/n, n >= 100, {name}",
-                    "exact",
                     apart.where(part.block_length >= 100).max(),
                     most,
                 )
@@ -179,10 +176,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
                 continue
             for curve, value in zip(_CURVES, REFERENCE[name][index], strict=True):
                 found.append(
-                    Check.close(
-                        "C16",
+                    C16.exact.close(
                         f"{curve} at n={n}, {name}, bits per letter",
-                        "exact",
                         part[curve].sel(block_length=n),
                         value,
                         6e-7,

@@ -14,10 +14,11 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import codes, limits, sources
 
 CLAIMS = ("C4", "C14", "C27")
+C4, C14, C27 = map(Claim, CLAIMS)
 LOSSES = ("reciprocal_rank", "error")
 LINEAR = (
     "Reed-Muller 1,4",
@@ -185,27 +186,15 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     beaten = (dataset.converse - dataset.code_loss).max()
     looser = (dataset.rank_rate - dataset.converse).max()
     return [
-        Check.at_most(
-            "C27", "loss by which a random code beats the converse", "exact", beaten, 1e-9
+        C27.exact.at_most("loss by which a random code beats the converse", beaten, 1e-9),
+        C4.exact.at_most(
+            "loss by which the tightest converse lies below the rank rate", looser, 1e-6
         ),
-        Check.at_most(
-            "C4",
-            "loss by which the tightest converse lies below the rank rate",
-            "exact",
-            looser,
-            1e-6,
+        C27.exact.at_most(
+            "recall@1 by which linear codes, balls or kept letters beat the converse", passed, 1e-9
         ),
-        Check.at_most(
-            "C27",
-            "recall@1 by which linear codes, balls or kept letters beat the converse",
-            "exact",
-            passed,
-            1e-9,
-        ),
-        Check.at_most(
-            "C14",
+        C14.exact.at_most(
             "distance of the recall@1 of a perfect code from that of balls",
-            "exact",
             abs(perfect.recall_linear - perfect.recall_balls).max(),
             1e-12,
         ),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared.circle import Circle, mixture_on_circle
 from rdsim import limits
 from rdsim.codes import (
@@ -39,6 +39,7 @@ from rdsim.simulation import (
 from rdsim.sources import DiscretisedItem, GaussianMixtureSource
 
 CLAIMS = ("C17", "C27")
+C17, C27 = map(Claim, CLAIMS)
 DECODERS = ("fitted temperatures", "one temperature", "averaged cosine", "information density")
 WHOLE = "whole items"
 LOSSES = ("reciprocal_rank", "error", "miss_10")
@@ -398,76 +399,58 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         "share of the gap between one temperature and the outer bound that fitted ones close, MRR"
     )
     return [
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "loss by which the interval of a code lies below the outer bound",
-            "Monte Carlo",
             (dataset.outer - dataset.loss_upper).max(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "loss by which the interval of a code lies below the converse of one codebook",
-            "Monte Carlo",
             (dataset.codebook_at_code - dataset.loss_upper).max(),
             0.0,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "MRR that fitted temperatures lose to one temperature or averaged cosines, beyond "
             "their intervals",
-            "Monte Carlo",
             (fitted.loss_lower - np.minimum(one.loss_upper, cosine.loss_upper)).max(),
             0.0,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "MRR that fitted temperatures lose to the information density of the same code",
-            "Monte Carlo",
             (fitted.loss - density.loss).max(),
             TWO_POINTS,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             f"{within} the best known codes at the most bits, charged I(U;Y): within two points",
-            "Monte Carlo",
             shared.isel(bits=-1).max(),
             TWO_POINTS,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             f"{within} the best known codes at any bits, charged I(U;Y): more than two points at "
             "few bits, where time sharing of another code with no code is better",
-            "Monte Carlo",
             shared.max(),
             3 * TWO_POINTS,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             f"{within} the best known codes at any bits, its index sent at H(U) bits: many "
             "points where it draws among many codewords",
-            "Monte Carlo",
             sent.max(),
             0.3,
         ),
-        Check.inside(
-            "C17",
+        C17.monte_carlo.inside(
             f"{within} the outer bound at any bits: not shown to be within two points",
-            "Monte Carlo",
             *(outer.max(), TWO_POINTS, 1.0),
         ),
         *(
-            Check.inside("C17", f"{closes}: {word}", "Monte Carlo", *(value, -0.1, 1.0))
+            C17.monte_carlo.inside(f"{closes}: {word}", *(value, -0.1, 1.0))
             for word, value in (
                 ("median over codes, bits and sizes", share.median()),
                 ("least", share.min()),
                 ("largest", share.max()),
             )
         ),
-        Check.inside(
-            "C17",
+        C17.monte_carlo.inside(
             "codes, bits and sizes at which that share is between 60 and 70 per cent, of all",
-            "Monte Carlo",
             *(((share >= 0.6) & (share <= 0.7)).mean(), 0.0, 1.0),
         ),
     ]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim.finite_sample import (
     LearnedRetrieval,
     PowerLaw,
@@ -24,6 +24,7 @@ from rdsim.finite_sample import (
 from rdsim.information import mutual_information
 
 CLAIMS = ("C22",)
+C22 = Claim("C22")
 LETTERS = 8
 MODALITIES = 8
 """Modalities in the table of queries of every setting, so that all have one compiled shape; unused
@@ -231,52 +232,38 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         fit("divergence", "modalities", "exponent") - fit("divergence", "modalities", "lower"),
     )
     return [
-        Check.at_most(
-            "C22",
+        C22.exact.at_most(
             "largest amount by which a learned decoder beats the best one of the same descriptions",
-            "exact",
             -dataset.smallest_excess,
             1e-12,
         ),
-        Check.at_most(
-            "C22",
+        C22.exact.at_most(
             "largest amount by which an excess error exceeds its bound in variation",
-            "exact",
             dataset.bound_violation,
             0.0,
         ),
-        Check.at_most(
-            "C22",
+        C22.exact.at_most(
             "largest amount by which the bound in variation exceeds the one in divergence",
-            "exact",
             dataset.pinsker_violation,
             1e-12,
         ),
-        Check.at_most(
-            "C22",
+        C22.monte_carlo.at_most(
             "exponent of the excess error in N, upper end: below the -1/2 of the bound",
-            "Monte Carlo",
             fit("excess", "samples", "upper"),
             -0.5,
         ),
-        Check.at_most(
-            "C22",
+        C22.monte_carlo.at_most(
             "exponent of the excess error in K, upper end: sub-linear",
-            "Monte Carlo",
             fit("excess", "modalities", "upper"),
             1.0,
         ),
-        Check.at_most(
-            "C22",
+        C22.monte_carlo.at_most(
             "exponent of the excess error in the entropy difference, upper end: sub-linear",
-            "Monte Carlo",
             fit("excess", "skew", "upper"),
             1.0,
         ),
-        Check.close(
-            "C22",
+        C22.monte_carlo.close(
             "exponent in K of the divergence that learning costs: linear, not sub-linear",
-            "Monte Carlo",
             fit("divergence", "modalities", "exponent"),
             1.0,
             0.05 + 2 * divergence,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits, sources
 from rdsim.information import inverse_binary_capacity
 from rdsim.learning import (
@@ -24,6 +24,7 @@ from rdsim.learning.stochastic import bottleneck_objective
 from rdsim.limits import information_bottleneck
 
 CLAIMS = ("C10", "C11")
+C10, C11 = map(Claim, CLAIMS)
 CROSSOVER = 0.1
 ASYMMETRIC = ((0.30, 0.04, 0.02), (0.05, 0.22, 0.06), (0.03, 0.06, 0.22))
 WITHIN = 0.01
@@ -262,72 +263,40 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     below = (dataset.rate - dataset.rate_bound).max()
     apart = abs(dataset.learned_channel - dataset.exact_channel).sum("codeword").max() / 2
     found = [
-        Check.at_most(
-            "C10",
+        C10.closed_form.at_most(
             "bits of rate above the DSBS frontier, best seed, worst slope and relaxation",
-            "closed form",
             excess.min("seed").max(),
             WITHIN,
         ),
-        Check.at_most(
-            "C10",
+        C10.closed_form.at_most(
             "bits of relevance below the DSBS frontier, worst seed, slope and relaxation",
-            "closed form",
             missing_bits.max(),
             WITHIN,
         ),
-        Check.at_most(
-            "C10",
-            "bits by which a learned code lies beyond the DSBS frontier",
-            "closed form",
-            -missing_bits.min(),
-            1e-9,
+        C10.closed_form.at_most(
+            "bits by which a learned code lies beyond the DSBS frontier", -missing_bits.min(), 1e-9
         ),
-        Check.at_most(
-            "C11",
+        C11.exact.at_most(
             "bits below the certified tangent, best seed, worst slope, exact sums",
-            "exact",
             short.sel(system=summed).min("seed").max(),
             WITHIN,
         ),
-        Check.at_most(
-            "C11",
+        C11.exact.at_most(
             "bits below the certified tangent, worst seed and slope (a local optimum), exact sums",
-            "exact",
             short.sel(system=summed).max(),
             0.1,
         ),
-        Check.at_most(
-            "C11", "bits by which a code lies above a tangent", "exact", -short.min(), 1e-9
-        ),
-        Check.at_most(
-            "C11",
-            "excess of I_lower over the exact I(X;U), float32, bits",
-            "exact",
-            beyond,
-            1e-5,
-        ),
-        Check.at_most(
-            "C11",
-            "excess of the exact I(U;Y) over I_upper, float32, bits",
-            "exact",
-            below,
-            1e-5,
-        ),
-        Check.at_most(
-            "C11",
-            "total variation between learned and exact channel, worst letter",
-            "exact",
-            apart,
-            0.05,
+        C11.exact.at_most("bits by which a code lies above a tangent", -short.min(), 1e-9),
+        C11.exact.at_most("excess of I_lower over the exact I(X;U), float32, bits", beyond, 1e-5),
+        C11.exact.at_most("excess of the exact I(U;Y) over I_upper, float32, bits", below, 1e-5),
+        C11.exact.at_most(
+            "total variation between learned and exact channel, worst letter", apart, 0.05
         ),
     ]
     if drawn:
         found.append(
-            Check.at_most(
-                "C11",
+            C11.exact.at_most(
                 "bits below the certified tangent, best seed, worst slope, drawn codewords",
-                "exact",
                 short.sel(system=drawn).min("seed").max(),
                 0.05,
             )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits, sources
 from rdsim.information import binary_capacity
 from rdsim.learning import Schedule, discrete_code, train
@@ -16,6 +16,7 @@ from rdsim.learning.stochastic import retrieval_objective
 from rdsim.ranking import scored_loss
 
 CLAIMS = ("C4", "C12", "C26")
+C4, C12, C26 = map(Claim, CLAIMS)
 CROSSOVER = 0.1
 LOSS = "reciprocal_rank"
 WITHIN = 0.05
@@ -192,54 +193,34 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         dataset.line_loss.max("sample") - dataset.line_loss.min("sample")
     )
     return [
-        Check.at_most(
-            "C12",
+        C12.exact.at_most(
             "bits above the inner bound, best seed, worst size and multiplier",
-            "exact",
             above.min("seed").max(),
             WITHIN,
         ),
-        Check.at_most(
-            "C12",
-            "bits above the inner bound, worst seed, size and multiplier",
-            "exact",
-            above.max(),
-            WITHIN,
+        C12.exact.at_most(
+            "bits above the inner bound, worst seed, size and multiplier", above.max(), WITHIN
         ),
-        Check.at_most(
-            "C12",
-            "bits by which a learned code lies below the inner bound",
-            "exact",
-            -above.min(),
-            SEARCHED,
+        C12.exact.at_most(
+            "bits by which a learned code lies below the inner bound", -above.min(), SEARCHED
         ),
-        Check.at_most(
-            "C26",
+        C26.exact.at_most(
             "bits by which a learned code lies below the converse for every encoder",
-            "exact",
             (dataset.outer_at - dataset.rate).max(),
             1e-9,
         ),
-        Check.at_most(
-            "C4",
+        C4.exact.at_most(
             "rank rate of the learned codes' losses less their I(X;U), bits",
-            "exact",
             (dataset.rank_rate - dataset.relevance).max(),
             1e-9,
         ),
-        Check.at_most(
-            "C12",
+        C12.exact.at_most(
             "loss of the learned scores above that of the best scores, fraction of the range, "
             "median",
-            "exact",
             share.median(),
             0.01,
         ),
-        Check.at_most(
-            "C12",
-            "loss by which learned scores beat the information density",
-            "exact",
-            -share.min(),
-            1e-12,
+        C12.exact.at_most(
+            "loss by which learned scores beat the information density", -share.min(), 1e-12
         ),
     ]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared import family_points
 from experiments.shared.circle import Circle, mixture_on_circle
 from rdsim import limits
@@ -25,6 +25,7 @@ from rdsim.simulation import RunOptions, density_decoder, simulate_item_code, wh
 from rdsim.sources import GaussianMixtureSource
 
 CLAIMS = ("C4", "C17", "C27")
+C4, C17, C27 = map(Claim, CLAIMS)
 KNOWN = "entropy-weighted"
 TASKS, RETRIEVAL = "multi-task", "InfoNCE, k-means"
 """The same encoders and quantizer, trained for classes beside retrieval, and for retrieval alone."""
@@ -285,32 +286,24 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     learned = dataset.drop_sel(family=KNOWN)
     hashes = [name for name in HAMMING.values() if name in learned.family.values]
     found = [
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which a system's interval lies above the converse of one codebook of as many codewords",
-            "Monte Carlo",
             (dataset.codebook_at_system - dataset.loss_upper).max(),
             0.0,
         ),
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "MRR by which a learned system's interval lies above the outer bound at its bits",
-            "Monte Carlo",
             (learned.outer - learned.loss_upper).max(),
             0.0,
         ),
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "MRR by which a system's interval lies above items stored whole",
-            "Monte Carlo",
             (dataset.whole_lower - dataset.loss_upper).max(),
             0.0,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "MRR by which a learned system's interval lies above the entropy-weighted code "
             "ranked by the information density, at the same bits, charged I(U;Y)",
-            "Monte Carlo",
             -(learned.loss_upper - learned.loss + learned.points_from_known / 100).min(),
             0.0,
         ),
@@ -319,21 +312,17 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         most = learned.isel(bits=-1, log2_size=-1).mean("seed")
         both, alone = most.sel(family=TASKS), most.sel(family=RETRIEVAL)
         found.append(
-            Check.at_most(
-                "C17",
+            C17.monte_carlo.at_most(
                 "MRR by which learning classes beside retrieval costs, interval to interval, at the most bits "
                 "in the largest database",
-                "Monte Carlo",
                 both.loss_lower - alone.loss_upper,
                 0.0,
             )
         )
     if hashes:
         found.append(
-            Check.at_most(
-                "C4",
+            C4.monte_carlo.at_most(
                 "MRR by which a hashed query's interval lies above the rank converse at its bits",
-                "Monte Carlo",
                 (learned.hashed_query - learned.loss_upper.sel(family=hashes)).max(),
                 0.0,
             )

@@ -10,13 +10,14 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared.pool import learn
 from rdsim import limits
 from rdsim.learning import StochasticCodeLearner, gaussian_code_points, neural_item_code
 from rdsim.sources import GaussianSource, vector_gaussian
 
 CLAIMS = ("C10",)
+C10 = Claim("C10")
 SOURCES = ("scalar", "vector")
 WITHIN_BITS = 0.05
 
@@ -157,19 +158,15 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check that the codes come close to the bottleneck, and that none lies beyond it."""
     return [
         *(
-            Check.at_most(
-                "C10",
+            C10.exact.at_most(
                 f"bits that a learned code of the {name} Gaussian lacks of IB(R) at most",
-                "exact",
                 (dataset.limit - dataset.relevance_lower).sel(source=name).max(),
                 WITHIN_BITS,
             )
             for name in dataset.source.values
         ),
-        Check.at_most(
-            "C10",
+        C10.exact.at_most(
             "bits by which the better end of a learned code's interval lies beyond IB(R)",
-            "exact",
             (dataset.relevance_upper - dataset.limit).max(),
             0.0,
         ),

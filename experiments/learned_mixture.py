@@ -16,7 +16,7 @@ import numpy as np
 import xarray
 from flax import nnx
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared.circle import Circle, mixture_on_circle
 from experiments.shared.pool import learn
 from rdsim import limits
@@ -34,6 +34,7 @@ from rdsim.simulation import (
 from rdsim.sources import GaussianMixtureSource
 
 CLAIMS = ("C4", "C17", "C27")
+C4, C17, C27 = map(Claim, CLAIMS)
 DECODERS = ("learned", "optimal temperatures", "information density")
 WHOLE = "whole items"
 STEEP = 0.9
@@ -347,46 +348,34 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     optimal = dataset.sel(decoder=DECODERS[1])
     octaves = abs(temperature_octaves(dataset))
     return [
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "loss by which the better end of a learned code's interval lies below the bound of any encoder",
-            "Monte Carlo",
             (dataset.any_encoder - dataset.loss_lower).max(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "loss by which the interval of a learned code lies below the outer bound, one codebook included",
-            "Monte Carlo",
             (dataset.outer - dataset.loss_upper).max(),
             0.0,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "MRR that learned codes with their own decoders lack of the best known codes at their "
             "I(U;Y), both shared in time: within two points",
-            "Monte Carlo",
             dataset.shared_above_best_known.max() / 100,
             TWO_POINTS,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "MRR that learned temperatures lose to the optimal ones",
-            "Monte Carlo",
             (own.loss - optimal.loss).max(),
             TWO_POINTS / 2,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "octaves between the learned and the optimal ratio of temperatures at the most bits",
-            "Monte Carlo",
             octaves.isel(run=int(dataset.information.values.argmax())).max(),
             0.5,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "largest number of octaves at any bits, at few of which the ratio hardly matters",
-            "Monte Carlo",
             octaves.max(),
             1.5,
         ),
@@ -404,11 +393,9 @@ def _single_codes(own: xarray.Dataset) -> list[Check]:
     if not lacking.size:
         return []
     return [
-        Check.inside(
-            "C17",
+        C17.monte_carlo.inside(
             "MRR that a single learned code of few bits lacks of the best known codes, at most: "
             "not within two points",
-            "Monte Carlo",
             *(lacking.max() / 100, TWO_POINTS, 1.0),
         )
     ]

@@ -7,13 +7,14 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits
 from rdsim.limits import rank_rate_prior, rank_rate_prior_curve, ranking_codebook
 from rdsim.ranking import Loss
 from rdsim.sources import zipf_prior
 
 CLAIMS = ("C3",)
+C3 = Claim("C3")
 LOSSES: dict[str, Loss] = {"reciprocal rank": "reciprocal_rank", "error": "error"}
 BRUTE_FORCE_ITEMS = 5
 CODEBOOK_EXPONENT = 1.0
@@ -138,31 +139,23 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     where_met, elsewhere = abs(excess).where(majorised).max(), excess.where(~majorised).max()
     anchor = rank_rate_prior([0.4, 0.3, 0.2, 0.1], "reciprocal_rank", distortion=0.191846983)
     found = [
-        Check.at_most("C3", "largest certified gap, bits", "exact", dataset.gap.max(), 1e-9),
-        Check.at_most(
-            "C3", "largest excess of the bound over the rate, bits", "exact", (-excess).max(), 1e-9
-        ),
-        Check.at_most(
-            "C3", "largest distance from the bound where majorised, bits", "exact", where_met, 1e-9
-        ),
-        Check.inside(
-            "C3",
+        C3.exact.at_most("largest certified gap, bits", dataset.gap.max(), 1e-9),
+        C3.exact.at_most("largest excess of the bound over the rate, bits", (-excess).max(), 1e-9),
+        C3.exact.at_most("largest distance from the bound where majorised, bits", where_met, 1e-9),
+        C3.exact.inside(
             "largest distance from the bound where not majorised, bits",
-            "exact",
             elsewhere,
             0.1,
             np.log2(dataset["size"].values.max()),
         ),
-        Check.close(
-            "C3", "rate of (.4, .3, .2, .1) at D = 0.1918, bits", "exact", anchor, 0.466327085, 4e-9
-        ),
+        C3.exact.close("rate of (.4, .3, .2, .1) at D = 0.1918, bits", anchor, 0.466327085, 4e-9),
     ]
     for name in dataset.loss_name.values:
         statement = f"largest distance from all 120 rankings of 5 items, {name}, bits"
         error = dataset.brute_force_error.sel(loss_name=name)
-        found.append(Check.at_most("C3", statement, "exact", error, 2e-9))
+        found.append(C3.exact.at_most(statement, error, 2e-9))
     for size in dataset["size"].values:
         statement = f"certified gap of a codebook over {size} items, bits"
         gap = dataset.codebook_gap.sel(size=size)
-        found.append(Check.at_most("C3", statement, "exact", gap, 1e-9))
+        found.append(C3.exact.at_most(statement, gap, 1e-9))
     return found

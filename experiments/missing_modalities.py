@@ -15,12 +15,13 @@ import numpy as np
 import scipy.stats
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared import family_points
 from rdsim import limits, sources
 from rdsim.learning import GapFamily, array_pairs
 
 CLAIMS = ("C27", "C30")
+C27, C30 = map(Claim, CLAIMS)
 FAMILIES: Final = {
     "padding": GapFamily(reading="padding"),
     "prediction": GapFamily(reading="prediction"),
@@ -217,32 +218,24 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         dataset, 2 ** dataset.attrs["log2_size"], dataset.attrs["confidence"]
     )
     found = [
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which a family's interval lies above the converse of the modalities present",
-            "Monte Carlo",
             (dataset.lower - dataset.converse).max(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which a random ranking lies above a family's interval over the queries of all seeds, for any "
             "modalities present",
-            "Monte Carlo",
             family_points.random_order_mrr(dataset.attrs["log2_size"]) - seen.min(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which an untrained start's interval reaches above that of the trained family, all present",
-            "Monte Carlo",
             (complete.untrained_upper - complete.lower).max(),
             0.0,
         ),
-        Check.close(
-            "C30",
+        C30.exact.close(
             "information of the stacked source of a coordinate in cells, bits",
-            "exact",
             dataset.stacked,
             dataset.averaged,
             1e-9,
@@ -250,10 +243,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     ]
     for name in dataset.family.values:
         found.append(
-            Check.inside(
-                "C30",
+            C30.monte_carlo.inside(
                 f"MRR that {name} lacks of the converses, on average over what is present",
-                "Monte Carlo",
                 loss.sel(family=name),
                 0.0,
                 float((dataset.probability * dataset.converse).sum()),
@@ -261,10 +252,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         )
     if {"padding", "padding, gaps"} <= set(dataset.family.values):
         found.append(
-            Check.at_most(
-                "C30",
+            C30.monte_carlo.at_most(
                 "MRR by which padding trained on complete pairs lies above padding trained with gaps",
-                "Monte Carlo",
                 loss.sel(family="padding, gaps") - loss.sel(family="padding"),
                 0.0,
             )

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import codes, limits, simulation
 
 CLAIMS = ("C9", "C10", "C14")
+C9, C10, C14 = map(Claim, CLAIMS)
 
 SIMULATION_CONFIDENCE = 1 - 1e-8
 """Coverage of each simulated interval: that any of some dozens misses has probability below
@@ -139,33 +140,19 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     outside = int(((exact < dataset.simulated_lower) | (exact > dataset.simulated_upper)).sum())
     below, above = (dataset.anchor_error.sel(share_of_limit=share) for share in (0.9, 1.1))
     found = [
-        Check.at_most(
-            "C14",
-            f"simulated intervals (of {exact.size}) that miss the exact error",
-            "Monte Carlo",
-            outside,
-            0,
+        C14.monte_carlo.at_most(
+            f"simulated intervals (of {exact.size}) that miss the exact error", outside, 0
         ),
-        Check.at_most(
-            "C9",
-            "largest rise of the error with n at 0.9 IB(R)",
-            "exact",
-            below.diff("block_length").max(),
-            0,
+        C9.exact.at_most(
+            "largest rise of the error with n at 0.9 IB(R)", below.diff("block_length").max(), 0
         ),
-        Check.at_most(
-            "C9",
-            "largest fall of the error with n at 1.1 IB(R)",
-            "exact",
-            -above.diff("block_length").min(),
-            0,
+        C9.exact.at_most(
+            "largest fall of the error with n at 1.1 IB(R)", -above.diff("block_length").min(), 0
         ),
     ]
     if (dataset.attrs["rate"], dataset.attrs["crossover"]) == (0.5, 0.1):
         found.append(
-            Check.close(
-                "C10", "IB(1/2) at crossover 0.1", "closed form", dataset.limit, 0.302684135, 1e-9
-            )
+            C10.closed_form.close("IB(1/2) at crossover 0.1", dataset.limit, 0.302684135, 1e-9)
         )
         for n, wanted in (
             (100, (0.2569, 0.6109)),
@@ -177,8 +164,6 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
             for share, value in zip((0.9, 1.1), wanted, strict=True):
                 measured = dataset.anchor_error.sel(block_length=n, share_of_limit=share)
                 found.append(
-                    Check.close(
-                        "C14", f"error at n={n}, {share} IB(R)", "exact", measured, value, 5e-5
-                    )
+                    C14.exact.close(f"error at n={n}, {share} IB(R)", measured, value, 5e-5)
                 )
     return found

@@ -15,13 +15,14 @@ import numpy as np
 import scipy.stats
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits, sources
 from rdsim.codes import ProductQuantizer, product_quantizer
 from rdsim.codes.assignment import assign
 from rdsim.ranking import subset_loss
 
 CLAIMS = ("C4", "C29")
+C4, C29 = map(Claim, CLAIMS)
 CONFIDENCE = 0.95
 SURE = 1 - 1e-9
 """Coverage of the intervals that checks use."""
@@ -315,48 +316,36 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     ceiling = 1 - np.asarray(loss.lower)[-1]
     sure = f"with confidence {SURE:.9g}"
     return [
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "largest amount by which the upper end of the MRR of a product quantizer (of "
             f"{dataset.mrr.size} points) is above the converse at its bits",
-            "Monte Carlo",
             (dataset.upper - dataset.limit).max(),
             0,
         ),
-        Check.at_most(
-            "C29",
+        C29.monte_carlo.at_most(
             "largest amount by which the upper end of the MRR of a product quantizer is above tilted half-spaces",
-            "Monte Carlo",
             (dataset.upper - dataset.tight_limit).max(),
             0,
         ),
-        Check.at_most(
-            "C29",
+        C29.exact.at_most(
             "MRR by which tilted half-spaces lie above the rank converse, codes' bits and sizes",
-            "exact",
             (dataset.tight_limit - dataset.limit).max(),
             1e-9,
         ),
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "largest amount by which the MRR of whole items is above the converse of unlimited "
             f"bits, {sure}",
-            "Monte Carlo",
             (dataset.whole_sure_lower - ceiling).max(),
             0,
         ),
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "largest amount by which a code's MRR is above that of whole items, ranked "
             f"optimally, {sure}",
-            "Monte Carlo",
             (dataset.sure_lower - 2 * dataset.whole_mrr + dataset.whole_sure_lower).max(),
             0,
         ),
-        Check.at_most(
-            "C4",
+        C4.closed_form.at_most(
             "largest error of MRR to bits by the converse and back",
-            "closed form",
             abs(back - dataset.mrr.values).max(),
             1e-7,
         ),

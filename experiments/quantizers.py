@@ -16,12 +16,13 @@ import numpy as np
 import scipy.stats
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import codes, limits, sources
 from rdsim.cli.messages import needing
 from rdsim.ranking.metrics.single_target import tied_loss
 
 CLAIMS = ("C27", "C28")
+C27, C28 = map(Claim, CLAIMS)
 CONFIDENCE = 0.95
 POINTS = 2.0
 """Points of recall within which the paper claims to be of the frontier."""
@@ -366,25 +367,19 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     beyond = dataset.sure_lower - dataset.code_converse
     sure = f"with confidence {SURE:.9g}"
     return [
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             f"recall@1 by which a code of fixed length lies above the converse of one encoder, {sure}",
-            "Monte Carlo",
             beyond.sel(checked_kind="fixed length, one encoder").where(fixed, drop=True).max(),
             0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             f"recall@1 by which any code lies above the converse of unequal lengths, {sure}",
-            "Monte Carlo",
             beyond.sel(checked_kind="unequal lengths").max(),
             0,
         ),
         *(
-            Check.at_most(
-                "C28",
+            C28.exact.at_most(
                 f"recall@1 by which random codes {words} lie above the converse of {kind}",
-                "exact",
                 (dataset[f"{name}_lower"] - dataset[f"{name}_converse"]).max(),
                 0,
             )
@@ -393,10 +388,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
                 ("mixed", "for a share of the items", "unequal lengths"),
             )
         ),
-        Check.at_most(
-            "C27",
+        C27.exact.at_most(
             "points of recall@1 between random codes and the bound of half-spaces, largest of the table",
-            "exact",
             dataset.gap_after.max(),
             dataset.gap_before.max() + 1e-9,
         ),

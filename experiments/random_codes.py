@@ -11,13 +11,14 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import codes, limits, simulation
 from rdsim.codes import RandomCode, discrete_ensemble, random_code
 from rdsim.codes.ensembles.random_coding import ENCODERS
 from rdsim.simulation import simulate_ensemble
 
 CLAIMS = ("C14", "C15")
+C14, C15 = map(Claim, CLAIMS)
 CONFIDENCE = 1 - 1e-8
 """Coverage of each interval: that any of some hundred misses has probability below 1e-5."""
 LOSSES = ("error", "reciprocal_rank")
@@ -259,24 +260,18 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     """Compare sums over types, sampled targets and drawn databases."""
     symmetric = dataset.sel(source=_SYMMETRIC, encoder="minimum_distortion")
     found = [
-        Check.at_most(
-            "C14",
+        C14.exact.at_most(
             "relative difference of sums over types from sums over distances, symmetric binary",
-            "exact",
             (abs(symmetric.exact - symmetric.closed) / symmetric.closed).max(),
             1e-9,
         ),
-        Check.at_most(
-            "C14",
+        C14.monte_carlo.at_most(
             "sampled intervals that miss the sums over distances, symmetric binary",
-            "Monte Carlo",
             _missed(symmetric, "simulated", symmetric.simulated_exact),
             0,
         ),
-        Check.at_most(
-            "C14",
+        C14.exact.at_most(
             "error of the nearest codeword above the likelihood encoder's, symmetric binary",
-            "exact",
             (
                 symmetric.exact
                 - dataset.exact.sel(source=_SYMMETRIC, encoder="likelihood", loss_name="error")
@@ -289,10 +284,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     for kind, what in (("simulated", "sampled targets"), ("drawn", "drawn databases")):
         count = dataset[f"{kind}_mean"].size
         found.append(
-            Check.at_most(
-                "C15",
+            C15.monte_carlo.at_most(
                 f"intervals of {what} (of {count}) that miss the sums over types",
-                "Monte Carlo",
                 _missed(dataset, kind, dataset[f"{kind}_exact"]),
                 0,
             )
@@ -301,7 +294,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         for index, value in enumerate((0.2569, 0.6109)):
             share = float(dataset.density[index])
             statement = f"error at {share:g} n IB(R) bits, n = {ANCHOR_LETTERS}, symmetric binary"
-            found.append(Check.close("C14", statement, "exact", dataset.anchor[index], value, 5e-5))
+            found.append(C14.exact.close(statement, dataset.anchor[index], value, 5e-5))
     return found
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import scipy.special
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits
 from rdsim.ranking import Loss
 
 CLAIMS = ("C2",)
+C2 = Claim("C2")
 LOSSES: dict[str, Loss] = {
     "error": "error",
     "reciprocal rank": "reciprocal_rank",
@@ -96,13 +97,11 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
     )
     return [
-        Check.at_most("C2", "largest certified gap, bits", "exact", dataset.gap.max(), 1e-9),
-        Check.at_most("C2", "largest error of loss to rate and back", "exact", back, 1e-9),
-        Check.at_most(
-            "C2", "largest difference from Fano's form, bits", "closed form", difference, 1e-9
-        ),
+        C2.exact.at_most("largest certified gap, bits", dataset.gap.max(), 1e-9),
+        C2.exact.at_most("largest error of loss to rate and back", back, 1e-9),
+        C2.closed_form.at_most("largest difference from Fano's form, bits", difference, 1e-9),
         *(
-            Check.close("C2", statement, "closed form", limit.value, expected, 1e-9)
+            C2.closed_form.close(statement, limit.value, expected, 1e-9)
             for limit, statement, expected in anchors
         ),
     ]

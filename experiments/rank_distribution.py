@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import ranking, simulation, sources
 from rdsim.information import information_density
 
 CLAIMS = ("C1",)
+C1 = Claim("C1")
 LOSSES: dict[str, ranking.Loss] = {
     "error": "error",
     "reciprocal rank": "reciprocal_rank",
@@ -115,6 +116,6 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     )
     statement = f"simulated intervals (of {dataset.exact.size}) that miss the exact loss"
     return [
-        Check.at_most("C1", statement, "Monte Carlo", outside, 0),
-        Check.close("C1", "MRR at M = 1000, p = 0.001", "closed form", mrr, 0.632304575, 1e-9),
+        C1.monte_carlo.at_most(statement, outside, 0),
+        C1.closed_form.close("MRR at M = 1000, p = 0.001", mrr, 0.632304575, 1e-9),
     ]

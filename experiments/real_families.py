@@ -14,13 +14,14 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared import family_points
 from experiments.shared.family_pairs import STAMPS, missing, real
 from rdsim import limits
 from rdsim.learning import FAMILIES, array_pairs
 
 CLAIMS = ("C4",)
+C4 = Claim("C4")
 REFERENCE: Final = "CCA"
 KERNEL: Final = "kernel CCA"
 WORDS: Final = "words"
@@ -147,23 +148,19 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     """No family beats the converse; CCA finds more than a random ranking does; what is better than CCA."""
     if "skipped" in dataset.attrs:
         return [
-            Check.at_most(claim, "skipped: the data are missing", "exact", 0, 0) for claim in CLAIMS
+            Claim(claim).exact.at_most("skipped: the data are missing", 0, 0) for claim in CLAIMS
         ]
     most = dataset.isel(bits=-1)
     others = most.drop_sel(family=[REFERENCE, KERNEL], errors="ignore")
     linear = most.sel(family=REFERENCE)
     found = [
-        Check.at_most(
-            "C4",
+        C4.exact.at_most(
             "MRR of a family less the rank converse of its bits, largest",
-            "exact",
             (dataset.mrr - dataset.converse).max(),
             0.0,
         ),
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "MRR of a random ranking less that of CCA at the most bits, less three standard errors, largest",
-            "Monte Carlo",
             (most.random_order - (linear.mrr - 3 * linear.mrr_error)).max(),
             0.0,
         ),
@@ -172,22 +169,18 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     if stamps := [name for name in STAMPS if name in most.pairs.values]:
         of_stamps = others.sel(pairs=stamps)
         found.append(
-            Check.at_most(
-                "C4",
+            C4.monte_carlo.at_most(
                 "MRR by which a family other than kernel CCA lies above CCA on stamps at the most bits, less three standard "
                 "errors of the difference, largest",
-                "Monte Carlo",
                 (of_stamps.difference - 3 * of_stamps.difference_error).max(),
                 0.0,
             )
         )
         kernel = most.sel(pairs=stamps, family=KERNEL)
         found.append(
-            Check.at_most(
-                "C4",
+            C4.monte_carlo.at_most(
                 "MRR by which CCA lies above kernel CCA on stamps at the most bits, plus three standard errors of the difference, "
                 "largest",
-                "Monte Carlo",
                 (3 * kernel.difference_error - kernel.difference).max(),
                 0.0,
             )
@@ -195,11 +188,9 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     if WORDS in most.pairs.values:
         words = others.sel(pairs=WORDS)
         found.append(
-            Check.at_most(
-                "C4",
+            C4.monte_carlo.at_most(
                 "MRR by which the best family other than kernel CCA lies above CCA on words and their definitions, at the most "
                 "bits, plus three standard errors of the difference",
-                "Monte Carlo",
                 (words.difference + 3 * words.difference_error).max(),
                 0.0,
             )

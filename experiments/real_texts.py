@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared import word_vectors, wordnet
 from rdsim import codes, finite_sample, limits, ranking
 
 CLAIMS = ("C1", "C27")
+C1, C27 = map(Claim, CLAIMS)
 LOSS: Final = "reciprocal_rank"
 _ROUNDING: Final = 1e-6
 """Scores of unit vectors in float32 that differ by less are equal but for their rounding."""
@@ -187,7 +188,7 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check that the band holds what was measured, that the twin obeys its converse and that the items do not."""
     if "skipped" in dataset.attrs:
         return [
-            Check.at_most(claim, "skipped: the data are missing", "exact", 0, 0) for claim in CLAIMS
+            Claim(claim).exact.at_most("skipped: the data are missing", 0, 0) for claim in CLAIMS
         ]
     above = dataset.sel(log2_size=dataset.log2_size > math.log2(dataset.attrs["fitted"]) + 1e-9)
     band = dataset.sel(predicted_log2_size=above.log2_size.values)
@@ -200,32 +201,24 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     last = band.isel(predicted_log2_size=-1)
     factor = dataset.attrs["largest"] / dataset.attrs["fitted"]
     found = [
-        Check.at_most(
-            "C1",
+        C1.monte_carlo.at_most(
             "measured MRR of larger databases outside the band predicted from the smaller one, largest",
-            "Monte Carlo",
             outside.max(),
             0.0,
         ),
-        Check.inside(
-            "C1",
+        C1.monte_carlo.inside(
             f"measured MRR at {factor:.0f} times the fitted size, in the predicted band",
-            "Monte Carlo",
             above.measured.values[-1],
             float(last.lower) - slack[-1],
             float(last.upper) + slack[-1],
         ),
-        Check.at_most(
-            "C27",
+        C27.closed_form.at_most(
             "MRR of random codes for the isotropic twin above its converse, largest",
-            "closed form",
             (dataset.twin_code - dataset.twin_converse).max(),
             1e-3,
         ),
-        Check.at_most(
-            "C27",
+        C27.exact.at_most(
             "MRR of a product quantizer above the converse of one codebook of as many bits, largest",
-            "exact",
             (dataset.code_mrr - dataset.codebook_converse).max(),
             1e-9,
         ),
@@ -234,11 +227,9 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     if few.sizes["bits"]:
         # The converse is a theorem for isotropic items alone: a real code above it refutes that model of them.
         found.append(
-            Check.at_most(
-                "C27",
+            C27.monte_carlo.at_most(
                 "the isotropic twin is no model of the items: its converse less the lower end of a product "
                 "quantizer's MRR (three standard errors), least over 16 to 64 bits",
-                "Monte Carlo",
                 (few.twin_converse - (few.code_mrr - 3 * few.code_error)).min(),
                 0.0,
             )

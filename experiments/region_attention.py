@@ -14,12 +14,13 @@ import numpy as np
 import scipy.stats
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared import family_points
 from rdsim import limits, sources
 from rdsim.learning import DualEncoderFamily, RegionAttentionFamily, array_pairs
 
 CLAIMS = ("C27",)
+C27 = Claim("C27")
 CONCATENATED: Final = "sets, concatenated"
 AVERAGED: Final = "sets, averaged"
 MEANS: Final = "means"
@@ -188,39 +189,29 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     most = dataset.isel(bits=-1)
     sets = most.sel(family=[CONCATENATED, AVERAGED])
     return [
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which a family's interval lies above the converse of its bits, orders known",
-            "Monte Carlo",
             (dataset.lower - dataset.converse).max(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which a random ranking lies above a family's interval at the most bits",
-            "Monte Carlo",
             family_points.random_order_mrr(dataset.attrs["log2_size"]) - most.lower.min(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which an untrained start's interval reaches above that of the trained family at the most "
             "bits",
-            "Monte Carlo",
             (most.untrained_upper - most.lower).max(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which the interval of the means reaches above that of sets of regions, at the most bits",
-            "Monte Carlo",
             (most.upper.sel(family=MEANS) - sets.lower).max(),
             0.0,
         ),
-        Check.inside(
-            "C27",
+        C27.monte_carlo.inside(
             "share of words that attend most to the region of their own part, unlike a random choice",
-            "Monte Carlo",
             dataset.right.min(),
             1.2 / dataset.attrs["parts"],
             1.0,

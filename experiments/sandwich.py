@@ -18,12 +18,13 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import sources
 from rdsim.limits import retrieval_bounds, self_consistent
 from rdsim.sources import gaussian
 
 CLAIMS = ("C12", "C13")
+C12, C13 = map(Claim, CLAIMS)
 LOSS = "reciprocal_rank"
 SOURCES: dict[str, Callable[..., sources.DiscreteSource | sources.GaussianSource]] = {
     "DSBS": lambda config: sources.dsbs(config.crossover),
@@ -196,34 +197,22 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     gap = dataset.gap_per_letter
     converged = dataset.residual <= 1e-8
     return [
-        Check.at_most(
-            "C12", "bits by which an achieved point lies below the converse", "exact", worst, 1e-9
+        C12.exact.at_most("bits by which an achieved point lies below the converse", worst, 1e-9),
+        C12.exact.at_most(
+            "gap per letter of the longest block over that of the shortest", gap[-1] / gap[0], 0.9
         ),
-        Check.at_most(
-            "C12",
-            "gap per letter of the longest block over that of the shortest",
-            "exact",
-            gap[-1] / gap[0],
-            0.9,
-        ),
-        Check.at_most(
-            "C13",
+        C13.exact.at_most(
             "least residual of the self-consistent schemes, worst slope",
-            "exact",
             dataset.residual.min("start").max(),
             1e-8,
         ),
-        Check.at_most(
-            "C13",
+        C13.exact.at_most(
             "bits by which a self-consistent scheme lies below the converse",
-            "exact",
             (dataset.fixed_outer - dataset.fixed_bits).max(),
             1e-9,
         ),
-        Check.at_most(
-            "C13",
+        C13.exact.at_most(
             "bits by which a self-consistent scheme lies below the best channels found",
-            "exact",
             (dataset.fixed_inner - dataset.fixed_bits).where(converged).max(),
             1e-3,
         ),

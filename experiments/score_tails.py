@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim.ranking import saddlepoint_tail, score_tail
 from rdsim.simulation import importance_tail
 
 CLAIMS = ("C15",)
+C15 = Claim("C15")
 _LN10 = np.log(10.0)
 SOURCES = ("DSBS, p = 0.11", "skewed ternary", "no lattice")
 _CONFIDENCE = 1 - 1e-8
@@ -156,10 +157,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         error = relative_error(long, "saddlepoint").where(long.threshold <= most).sel(source=name)
         part = "" if most == 1.0 else ", up to half way to the maximum"
         found.append(
-            Check.at_most(
-                "C15",
+            C15.exact.at_most(
                 f"largest relative error of the saddlepoint from 50 letters on, {name}{part}",
-                "exact",
                 error.max(),
                 0.01,
             )
@@ -167,20 +166,16 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         exact = dataset.sel(source=name, n=dataset.attrs["shown_length"])
         covered = (exact.sampled_lower <= exact.upper) & (exact.sampled_upper >= exact.lower)
         found.append(
-            Check.close(
-                "C15",
+            C15.monte_carlo.close(
                 f"fraction of importance-sampling intervals that cover the exact tail, {name}",
-                "Monte Carlo",
                 covered.mean(),
                 1.0,
                 0.0,
             )
         )
     found.append(
-        Check.at_most(
-            "C15",
+        C15.monte_carlo.at_most(
             "log10 of the deepest tail that was sampled and covered",
-            "Monte Carlo",
             dataset.sampled_mean.min() / _LN10,
             -6.0,
         )

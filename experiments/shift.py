@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim.limits import closed_forms, minimax_rate, redundancy, worst_mismatched_rate
 
 CLAIMS = ("C24",)
+C24 = Claim("C24")
 HAMMING = 1 - np.eye(2)
 
 
@@ -119,36 +120,28 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     gap = (dataset.redundancy - dataset.redundancy_lower).max()
     tolerance = dataset.attrs["tolerance"]
     found = [
-        Check.at_most("C24", "largest certified gap of a redundancy, bits", "exact", gap, 1e-8),
-        Check.at_most(
-            "C24",
+        C24.exact.at_most("largest certified gap of a redundancy, bits", gap, 1e-8),
+        C24.exact.at_most(
             "gap of the minimax rate, bits",
-            "exact",
             (dataset.minimax - dataset.minimax_lower).max(),
             tolerance,
         ),
-        Check.at_most(
-            "C24",
+        C24.closed_form.at_most(
             "distance of the minimax rate from R(D) of the hardest source in the ball, bits",
-            "closed form",
             np.abs(dataset.minimax - dataset.exact).max(),
             2 * tolerance,
         ),
     ]
     found.append(
-        Check.at_most(
-            "C24",
+        C24.exact.at_most(
             "minimax codebook's worst case above that of the codebook of the centre, bits",
-            "exact",
             (dataset.minimax - dataset.centre).max(),
             tolerance,
         )
     )
     found.append(
-        Check.at_most(
-            "C24",
+        C24.exact.at_most(
             "binary minimax rate above the largest R(P,D) met in the ball, bits",
-            "exact",
             (dataset.minimax - dataset.largest_rate).max(),
             20 * tolerance,
         )
@@ -156,10 +149,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     if 0.5 in dataset.design.values:
         error = np.abs(dataset.redundancy.sel(design=0.5) - dataset.uniform_exact).max()
         found.append(
-            Check.at_most(
-                "C24",
+            C24.closed_form.at_most(
                 "distance of the redundancy of a uniform codebook from its closed form, bits",
-                "closed form",
                 error,
                 1e-8,
             )

@@ -14,11 +14,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import ranking
 from rdsim.simulation import RunOptions, simulate_database
 
 CLAIMS = ("C1",)
+C1 = Claim("C1")
 CONFIDENCE = 1 - 1e-8
 CROSSOVER = 0.1
 TEST_CHANNEL = np.array([[0.9, 0.1], [0.1, 0.9]])
@@ -155,17 +156,11 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     exact = dataset.direct_exact
     outside = int(((exact < dataset.direct_lower) | (exact > dataset.direct_upper)).sum())
     return [
-        Check.at_most(
-            "C1",
-            f"simulated intervals (of {exact.size}) that miss the exact error",
-            "Monte Carlo",
-            outside,
-            0,
+        C1.monte_carlo.at_most(
+            f"simulated intervals (of {exact.size}) that miss the exact error", outside, 0
         ),
-        Check.close(
-            "C1",
+        C1.closed_form.close(
             "error of 32 uncompressed bits, crossover 0.1, among 1000 items",
-            "closed form",
             dataset.anchor,
             1 - 0.964422603,
             1e-9,

@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim.limits import allocation_penalty, allocation_penalty_high_rate, common_rate
 from rdsim.sources import zipf_prior
 
 CLAIMS = ("C19", "C20")
+C19, C20 = map(Claim, CLAIMS)
 LN2 = np.log(2.0)
 KAPPA = 0.05
 """The slope of a line through the origin that the allocation penalty must cross."""
@@ -135,44 +136,25 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     over = (dataset.penalty - high).max()
     saturated = dataset.penalty.isel(difference=-1, total_rate=0)
     return [
-        Check.at_most("C19", "largest certified gap, bits", "exact", dataset.rate_gap.max(), 1e-9),
-        Check.at_most(
-            "C19", "excess of the converse over the rate, bits", "exact", (-excess).max(), 1e-9
+        C19.exact.at_most("largest certified gap, bits", dataset.rate_gap.max(), 1e-9),
+        C19.exact.at_most("excess of the converse over the rate, bits", (-excess).max(), 1e-9),
+        C19.exact.at_most("distance from it where both priors are majorised, bits", met, 1e-9),
+        C19.exact.inside(
+            "smallest empirical kappa of two targets", dataset.kappa.min(), 0.5 - 1e-7, 0.5 + 1e-7
         ),
-        Check.at_most(
-            "C19", "distance from it where both priors are majorised, bits", "exact", met, 1e-9
-        ),
-        Check.inside(
-            "C19",
-            "smallest empirical kappa of two targets",
-            "exact",
-            dataset.kappa.min(),
-            0.5 - 1e-7,
-            0.5 + 1e-7,
-        ),
-        Check.at_most(
-            "C19",
+        C19.exact.at_most(
             "share of the entropy difference by which the rate exceeds the mean of rates, at D = 1",
-            "exact",
             ((free.rate - free.mean_rate) / free.entropy_difference).max(),
             0.0,
         ),
-        Check.at_most("C20", "excess over K/2 log2 AM/GM, bits", "exact", over, 1e-9),
-        Check.at_most(
-            "C20", "relative distance from (ln 2 / 2) (ΔH)^2, small ΔH", "exact", quadratic, 1e-4
+        C20.exact.at_most("excess over K/2 log2 AM/GM, bits", over, 1e-9),
+        C20.exact.at_most("relative distance from (ln 2 / 2) (ΔH)^2, small ΔH", quadratic, 1e-4),
+        C20.exact.at_most("distance from ΔH - 1, large ΔH, bits", linear, 1e-5),
+        C20.exact.at_most(
+            "penalty as a share of 0.05 x ΔH, for ΔH below 0.05 / ln 2", share, 0.999
         ),
-        Check.at_most("C20", "distance from ΔH - 1, large ΔH, bits", "exact", linear, 1e-5),
-        Check.at_most(
-            "C20",
-            "penalty as a share of 0.05 x ΔH, for ΔH below 0.05 / ln 2",
-            "exact",
-            share,
-            0.999,
-        ),
-        Check.close(
-            "C20",
+        C20.exact.close(
             "penalty at the smallest rate and largest ΔH: half the rate, bits",
-            "exact",
             saturated,
             dataset.total_rate.values[0] / 2,
             1e-6,

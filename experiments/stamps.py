@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared import predictions, sounds, stamps, word_vectors
 from experiments.shared.family_points import random_order_mrr
 from experiments.shared.ngrams import hashed_ngrams
@@ -17,6 +17,7 @@ from rdsim.embeddings import measure_embeddings, retrieval_task
 from rdsim.embeddings.canonical import variables
 
 CLAIMS = ("C1", "C4", "C27", "C29")
+C4, C27, C29 = Claim("C4"), Claim("C27"), Claim("C29")
 LOSS: Final = "reciprocal_rank"
 PICTURE: Final = "picture"
 PAIRS: Final = {
@@ -314,46 +315,36 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     """Check that no code beats the converse, that bands hold what was measured, and what helps few real texts."""
     if "skipped" in dataset.attrs:
         return [
-            Check.at_most(claim, "skipped: the data are missing", "exact", 0, 0) for claim in CLAIMS
+            Claim(claim).exact.at_most("skipped: the data are missing", 0, 0) for claim in CLAIMS
         ]
     size = math.log2(dataset.attrs["database"])
     needed = limits.rank_rate(size, LOSS, distortion=1 - dataset.code_mrr.values).lower
     by_words = dict(zip(SYSTEMS, dataset.words.mean(("split", "language")).values, strict=True))
     return [
-        Check.at_most(
-            "C4",
+        C4.exact.at_most(
             "rank rate of the measured MRR less the entropy of the stored codes, largest, bits",
-            "exact",
             np.max(np.asarray(needed) - dataset.code_entropy.values),
             1e-9,
         ),
-        Check.at_most(
-            "C4",
+        C4.exact.at_most(
             "measured MRR less the converse at the stored bits, largest",
-            "exact",
             (dataset.code_mrr - dataset.converse).max(),
             1e-9,
         ),
-        Check.at_most(
-            "C27",
+        C27.exact.at_most(
             "measured MRR less the converse of one codebook of as many bits, largest",
-            "exact",
             (dataset.code_mrr - dataset.codebook_converse).max(),
             1e-9,
         ),
         predictions.coverage(dataset, 0.9),
-        Check.at_most(
-            "C29",
+        C29.monte_carlo.at_most(
             "texts by word vectors, mean over languages: MRR as given less that of vectors centred by language",
-            "Monte Carlo",
             by_words["as given"] - by_words["centred"],
             0.0,
         ),
-        Check.at_most(
-            "C29",
+        C29.monte_carlo.at_most(
             f"the same texts at {WORD_BITS} bits in one space: MRR of the product quantizer less that of the water-filled "
             "transform code",
-            "Monte Carlo",
             by_words["rotated PQ"] - by_words["transform code, shared"],
             0.0,
         ),
@@ -367,11 +358,9 @@ def _read_out(dataset: xarray.Dataset) -> list[Check]:
         return []
     heard = dataset.sel(pair=list(READ_OUT)).mean("split")
     return [
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "MRR of a random ranking less that of recordings as queries for the words that they say, less three "
             "standard errors of one half, largest",
-            "Monte Carlo",
             (dataset.random_order - (heard.whole - 3 * heard.whole_error)).max(),
             0.0,
         )

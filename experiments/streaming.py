@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits
 from rdsim.learning import streamed_codes
 from rdsim.learning.streaming import POLICIES
@@ -21,6 +21,7 @@ from rdsim.ranking.metrics.single_target import tied_loss
 from rdsim.simulation import empirical_bernstein
 
 CLAIMS = ("C4",)
+C4 = Claim("C4")
 _FIXED, _REFITTED, _GROWN = POLICIES
 _FIELDS: Final = ("mrr", "lower", "upper", "bits", "stored_again")
 
@@ -137,32 +138,22 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     mean = dataset.mrr.mean("seed")
     lost = mean.isel(batch=0) - mean.isel(batch=-1)
     return [
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "MRR by which a policy's interval lies above the rank converse of its bits",
-            "Monte Carlo",
             (dataset.lower - dataset.converse).max(),
             0.0,
         ),
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "MRR of a kept codebook less half of that of one fitted anew, at the last batch",
-            "Monte Carlo",
             (mean.sel(policy=_FIXED) - 0.5 * mean.sel(policy=_REFITTED)).isel(batch=-1),
             0.0,
         ),
-        Check.at_most(
-            "C4",
+        C4.monte_carlo.at_most(
             "MRR that a codebook fitted anew has lost at the last batch",
-            "Monte Carlo",
             lost.sel(policy=_REFITTED),
             0.05,
         ),
-        Check.at_most(
-            "C4",
-            "MRR that a grown codebook has lost at the last batch",
-            "Monte Carlo",
-            lost.sel(policy=_GROWN),
-            0.05,
+        C4.monte_carlo.at_most(
+            "MRR that a grown codebook has lost at the last batch", lost.sel(policy=_GROWN), 0.05
         ),
     ]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim.codes import vector_quantizer
 from rdsim.ranking import (
     averaged_cosine,
@@ -34,6 +34,7 @@ from rdsim.sources import DiscretisedItem, GaussianMixtureSource, gaussian_mixtu
 from rdsim.sources.tables import draw_letters
 
 CLAIMS = ("C17",)
+C17 = Claim("C17")
 LOSS = "reciprocal_rank"
 RULES = (
     "fitted",
@@ -274,43 +275,31 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     small = dataset.sel(log2_size=dataset.log2_size <= 10)
     rivals = small.above_fitted.sel(decoder=["one for all", "averaged cosine"])
     return [
-        Check.at_most(
-            "C17", "largest certified gap of a fit, bits", "exact", dataset.fit_gap.max(), 1e-10
-        ),
-        Check.at_most(
-            "C17",
+        C17.exact.at_most("largest certified gap of a fit, bits", dataset.fit_gap.max(), 1e-10),
+        C17.monte_carlo.at_most(
             "fraction of the fitted temperatures' MRR by which some ratio of the sweep surely "
             "exceeds it",
-            "Monte Carlo",
             (swept.sel(end="lower") / dataset.mrr.sel(decoder="fitted", end="mean")).max(),
             0.01,
         ),
-        Check.close(
-            "C17",
+        C17.monte_carlo.close(
             "logarithm of the fitted ratio of temperatures, and that of the noise variances",
-            "Monte Carlo",
             np.log(ratio),
             np.log(noise),
             5 * finest.log_ratio_error,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "MRR of one temperature for all, or averaged cosines, above the fitted, M up to 2^10",
-            "Monte Carlo",
             rivals.sel(end="upper").max(),
             0.0,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "MRR of averaged cosines above that of cosines with fitted temperatures, M up to 2^10",
-            "Monte Carlo",
             -small.cosine_gain.sel(end="lower").min(),
             0.0,
         ),
-        Check.at_most(
-            "C17",
+        C17.monte_carlo.at_most(
             "MRR by which some decoder surely exceeds the optimal score",
-            "Monte Carlo",
             -dataset.below_optimal.sel(end="upper").min(),
             0.0,
         ),

@@ -15,12 +15,13 @@ import numpy as np
 import scipy.special
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import codes, limits, ranking, sources
 from rdsim.information import binary_entropy, information_density, inverse_binary_entropy
 from rdsim.simulation import intervals
 
 CLAIMS = ("C30", "C31")
+C30, C31 = map(Claim, CLAIMS)
 CROSSOVER = 0.05
 """Crossover probability of the first view; that of the second is `SECOND`."""
 SECOND = 0.2
@@ -346,103 +347,73 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     rule = dataset.rule_share
     # Of the rules each keeps less on average than the next one.
     return [
-        Check.at_most(
-            "C30",
+        C30.exact.at_most(
             "largest rise of an exact error at 0.8 of its threshold from one number of letters to the next",
-            "exact",
             below.error.sel(exact).diff("n").max(),
             0.0,
         ),
-        Check.at_most(
-            "C30",
+        C30.exact.at_most(
             "largest fall of an exact error at 1.2 of its threshold from one number of letters to the next",
-            "exact",
             (-above.error.sel(exact).diff("n")).max(),
             0.0,
         ),
-        Check.at_most(
-            "C30",
+        C30.monte_carlo.at_most(
             "upper end of the error at 0.8 of the threshold less the lower end for the shortest items, largest",
-            "Monte Carlo",
             (below.upper.isel(n=-1) - below.lower.isel(n=0)).max(),
             0.0,
         ),
-        Check.at_most(
-            "C30",
+        C30.monte_carlo.at_most(
             "upper end of the error at 1.2 of the threshold for the shortest items less the lower end for the longest",
-            "Monte Carlo",
             (above.upper.isel(n=0) - above.lower.isel(n=-1)).max(),
             0.0,
         ),
-        Check.at_most(
-            "C30",
+        C30.exact.at_most(
             "planted items against the wrong decoder, threshold over that of other items",
-            "exact",
             threshold["planted items"] / threshold["wrong decoder"],
             1.0,
         ),
-        Check.close(
-            "C30",
+        C30.closed_form.close(
             "threshold where every flip is spent on an agreeing letter, bits",
-            "closed form",
             threshold["flips, codeword seen"],
             1 - float(binary_entropy(jnp.asarray(_cascade(CROSSOVER, _stored()) + FLIPS))),
             1e-9,
         ),
-        Check.at_most(
-            "C30",
+        C30.closed_form.at_most(
             "distance of the bottleneck of two views that may be missing from known values, bits",
-            "closed form",
             abs(dataset.bottleneck - np.array(KNOWN_BOTTLENECK)).max(),
             2e-7,
         ),
-        Check.at_most(
-            "C30",
+        C30.exact.at_most(
             "distance of the information kept by fitted temperatures from all of it",
-            "exact",
             abs(rule.sel(rule="fitted") - 1).max(),
             1e-9,
         ),
-        Check.at_most(
-            "C30",
+        C30.exact.at_most(
             "share of the information that temperatures inverse to the entropy keep, mean over sources",
-            "exact",
             rule.sel(rule="inverse entropy").mean(),
             rule.sel(rule="equal").mean(),
         ),
-        Check.at_most(
-            "C30",
+        C30.exact.at_most(
             "share of the information that equal temperatures keep, mean over sources",
-            "exact",
             rule.sel(rule="equal").mean(),
             rule.sel(rule="entropy").mean(),
         ),
-        Check.at_most(
-            "C30",
+        C30.exact.at_most(
             "share of the information that temperatures proportional to the entropy keep, mean over sources",
-            "exact",
             rule.sel(rule="entropy").mean(),
             1.0,
         ),
-        Check.at_most(
-            "C30",
+        C30.exact.at_most(
             "sources on which temperatures inverse to the entropy keep more than equal ones",
-            "exact",
             (rule.sel(rule="inverse entropy") > rule.sel(rule="equal") + 1e-9).sum(),
             0,
         ),
-        Check.at_most(
-            "C31",
+        C31.closed_form.at_most(
             "distance of the bits for two targets of four from known values",
-            "closed form",
             abs(dataset.several_known - np.array(KNOWN_SEVERAL)).max(),
             5e-8,
         ),
-        Check.at_most(
-            "C31",
-            "largest certified gap of the bits for several targets",
-            "exact",
-            dataset.several_gap.max(),
-            1e-9,
+        C31.exact.at_most(
+            "largest certified gap of the bits for several targets", dataset.several_gap.max(), 1e-9
         ),
     ]

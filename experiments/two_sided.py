@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim.limits import two_sided_dsbs, two_sided_gaussian
 
 CLAIMS = ("C23",)
+C23 = Claim("C23")
 SOURCES = ("Gaussian", "DSBS")
 
 
@@ -90,32 +91,16 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     diagonal = np.diagonal(binary.lower.values)
     bend = np.diff(diagonal, 2).max()
     return [
-        Check.close(
-            "C23",
-            "long chain, Gaussian .8 at one bit each",
-            "closed form",
-            dataset.reference[0],
-            0.321928095,
-            1e-9,
+        C23.closed_form.close(
+            "long chain, Gaussian .8 at one bit each", dataset.reference[0], 0.321928095, 1e-9
         ),
-        Check.close(
-            "C23",
-            "long chain, binary .1 at half a bit each",
-            "closed form",
-            dataset.reference[1],
-            0.178313011,
-            1e-9,
+        C23.closed_form.close(
+            "long chain, binary .1 at half a bit each", dataset.reference[1], 0.178313011, 1e-9
         ),
-        Check.at_most("C23", "inner above outer bound, bits", "exact", crossed, 0.0),
-        Check.at_most(
-            "C23", "long chain above the time-shared inner bound, bits", "exact", alone, 1e-15
-        ),
-        Check.at_most("C23", "gap with the binary query kept whole, bits", "exact", edge, 1e-9),
-        Check.at_most(
-            "C23",
-            "upward bend of the binary inner bound on the diagonal, bits",
-            "exact",
-            bend,
-            1e-9,
+        C23.exact.at_most("inner above outer bound, bits", crossed, 0.0),
+        C23.exact.at_most("long chain above the time-shared inner bound, bits", alone, 1e-15),
+        C23.exact.at_most("gap with the binary query kept whole, bits", edge, 1e-9),
+        C23.exact.at_most(
+            "upward bend of the binary inner bound on the diagonal, bits", bend, 1e-9
         ),
     ]

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import codes, limits, sources
 
 CLAIMS = ("C29",)
+C29 = Claim("C29")
 MODES = 64
 CORRELATIONS = 0.95 * np.arange(1, MODES + 1) ** -0.35
 KNOWN_BITS = (8, 16, 32, 64)
@@ -107,25 +108,19 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         size=KNOWN_SIZE, bits=[KNOWN_BITS[place] for place in known]
     )
     return [
-        Check.at_most(
-            "C29",
+        C29.monte_carlo.at_most(
             "distance of the channel's mean reciprocal rank from simulated databases of 1,024 items",
-            "Monte Carlo",
             abs(found - np.array(KNOWN_RANKS)[known]).max(),
             SIMULATION_ERROR
             + (dataset.reciprocal_rank_upper - dataset.reciprocal_rank_lower).max(),
         ),
-        Check.at_most(
-            "C29",
+        C29.monte_carlo.at_most(
             "recall@1 by which the channel passes the bound for as much information",
-            "Monte Carlo",
             (dataset.recall_lower - dataset.recall_information).max(),
             0.0,
         ),
-        Check.at_most(
-            "C29",
+        C29.exact.at_most(
             "recall@1 by which the tilted bound of information lies above the rank rate",
-            "exact",
             (dataset.recall_information - dataset.recall_rank_rate).max(),
             1e-9,
         ),

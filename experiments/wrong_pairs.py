@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from experiments.shared import family_points
 from experiments.shared.family_pairs import drawn, falling_correlations
 from rdsim import limits, sources
@@ -21,6 +21,7 @@ from rdsim.sources import DiscreteSource, Discretisation
 from rdsim.validation import host_generator
 
 CLAIMS = ("C27", "C30")
+C27, C30 = map(Claim, CLAIMS)
 PLAIN = "plain"
 
 
@@ -182,61 +183,45 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     robust = [rule for rule in dataset.rule.values if rule != PLAIN]
     best = most.mrr.sel(rule=robust).max()
     return [
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which the interval of any loss, at any share of wrong pairs, lies above the converse",
-            "Monte Carlo",
             (dataset.lower - dataset.converse).max(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which a random ranking lies above the interval of any loss, at any share of wrong pairs",
-            "Monte Carlo",
             family_points.random_order_mrr(dataset.attrs["log2_size"]) - dataset.lower.min(),
             0.0,
         ),
-        Check.at_most(
-            "C27",
+        C27.monte_carlo.at_most(
             "MRR by which the interval of an untrained start reaches above that of the loss on right pairs",
-            "Monte Carlo",
             (right.untrained_upper - right.lower).max(),
             0.0,
         ),
-        Check.at_most(
-            "C30",
+        C30.exact.at_most(
             "items that scores made for pairs with wrong ones rank in another order than the right scores",
-            "exact",
             dataset.misordered.max(),
             0.0,
         ),
-        Check.at_most(
-            "C30",
+        C30.exact.at_most(
             "bits that such scores keep letter by letter, above the information, largest",
-            "exact",
             (dataset.kept - dataset.information).max(),
             1e-8,
         ),
-        Check.inside(
-            "C30",
+        C30.exact.inside(
             "share of the information that such scores keep letter by letter, at the largest share of wrong "
             "pairs",
-            "exact",
             dataset.kept.isel(share=-1) / dataset.information,
             0.0,
             1.0,
         ),
-        Check.at_most(
-            "C30",
+        C30.monte_carlo.at_most(
             "MRR that the plain loss on right pairs loses at the largest share of wrong pairs",
-            "Monte Carlo",
             right.mrr.sel(rule=PLAIN).mean() - most.mrr.sel(rule=PLAIN),
             float(dataset.converse),
         ),
-        Check.at_most(
-            "C30",
+        C30.monte_carlo.at_most(
             "MRR by which the plain loss lies above the best robust one at the largest share of wrong pairs",
-            "Monte Carlo",
             most.mrr.sel(rule=PLAIN) - best,
             0.0,
         ),

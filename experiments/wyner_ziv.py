@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint, without_checkpoint
+from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits
 from rdsim.limits import closed_forms, conditional_rate_at, wyner_ziv_at, wyner_ziv_dsbs
 
 CLAIMS = ("C6",)
+C6 = Claim("C6")
 SOURCES = ("DSBS", "random pair")
 
 
@@ -92,22 +93,12 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     above = (dataset.wyner_ziv_lower - dataset.plain).max()
     below = (dataset.conditional - dataset.wyner_ziv).max()
     return [
-        Check.at_most(
-            "C6",
-            "distance of the Wyner-Ziv solver from the binary closed form, bits",
-            "closed form",
-            error,
-            1.1e-9,
+        C6.closed_form.at_most(
+            "distance of the Wyner-Ziv solver from the binary closed form, bits", error, 1.1e-9
         ),
-        Check.at_most("C6", "largest certified gap of Wyner-Ziv, bits", "exact", gap, 1e-9),
-        Check.at_most(
-            "C6",
-            "excess of Wyner-Ziv over the rate without side information, bits",
-            "exact",
-            above,
-            1e-9,
+        C6.exact.at_most("largest certified gap of Wyner-Ziv, bits", gap, 1e-9),
+        C6.exact.at_most(
+            "excess of Wyner-Ziv over the rate without side information, bits", above, 1e-9
         ),
-        Check.at_most(
-            "C6", "excess of the conditional rate over Wyner-Ziv, bits", "exact", below, 1e-9
-        ),
+        C6.exact.at_most("excess of the conditional rate over Wyner-Ziv, bits", below, 1e-9),
     ]

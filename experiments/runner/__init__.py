@@ -2,10 +2,10 @@
 
 `discovery` finds studies, `run` computes them and `store` keeps their results. `claims` and `ledger`
 check the results; `drawing`, `csv_files` and `gallery` show them; `commands` holds the commands. A
-study imports `Check`, `Checkpoint` and `without_checkpoint` from here.
+study imports `Claim`, `Check`, `Checkpoint` and `without_checkpoint` from here.
 """
 
-from experiments.runner.claims import Check
+from experiments.runner.claims import Check, Claim
 from rdsim.files import Checkpoint, without_checkpoint
 
-__all__ = ["Check", "Checkpoint", "without_checkpoint"]
+__all__ = ["Check", "Checkpoint", "Claim", "without_checkpoint"]

@@ -4,9 +4,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, SupportsFloat, get_args
-
-Method = Literal["exact", "property test", "Monte Carlo", "closed form"]
+from typing import Final, SupportsFloat
 
 STATEMENTS: Final = {
     "C1": "The rank of the target is binomial given its score, so one evaluation gives every rank "
@@ -91,9 +89,7 @@ _TEST = re.compile(r"^[ \t]*def (test_(C\d+[a-z]?)_\w+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Check:
-    """One number of a study beside what a claim says it should be.
-
-    Make it by `close`, `at_most` or `inside`, which decide whether it holds.
+    """One number of a study beside what a claim says it should be; a `Claim` makes it.
 
     Attributes:
         claim: number of the claim, for example "C5".
@@ -109,62 +105,76 @@ class Check:
 
     claim: str
     statement: str
-    method: Method
+    method: str
     measured: float
     expected: float
     tolerance: float
     wanted: str
     holds: bool
 
-    def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise ValueError(f"method must be one of {get_args(Method)}, got {self.method!r}")
 
-    @classmethod
+@dataclass(frozen=True)
+class Checked:
+    """A claim and how a study checks it: every kind of check says its statement and its numbers."""
+
+    claim: str
+    method: str
+
     def close(
-        cls,
-        claim: str,
+        self,
         statement: str,
-        method: Method,
         measured: SupportsFloat,
         expected: SupportsFloat,
         tolerance: SupportsFloat,
-    ) -> "Check":
+    ) -> Check:
         """Check that the number is within the tolerance of the expected one."""
         found, target, margin = float(measured), float(expected), float(tolerance)
         holds = abs(found - target) <= margin
         wanted = f"{target:.6g} ± {margin:.2g}"
-        return cls(claim, statement, method, found, target, margin, wanted, holds)
+        return Check(self.claim, statement, self.method, found, target, margin, wanted, holds)
 
-    @classmethod
-    def at_most(
-        cls,
-        claim: str,
-        statement: str,
-        method: Method,
-        measured: SupportsFloat,
-        bound: SupportsFloat,
-    ) -> "Check":
+    def at_most(self, statement: str, measured: SupportsFloat, bound: SupportsFloat) -> Check:
         """Check that the number does not exceed the bound."""
         found, most = float(measured), float(bound)
-        return cls(claim, statement, method, found, most, 0.0, f"≤ {most:.6g}", found <= most)
+        wanted = f"≤ {most:.6g}"
+        return Check(self.claim, statement, self.method, found, most, 0.0, wanted, found <= most)
 
-    @classmethod
     def inside(
-        cls,
-        claim: str,
-        statement: str,
-        method: Method,
-        measured: SupportsFloat,
-        low: SupportsFloat,
-        high: SupportsFloat,
-    ) -> "Check":
+        self, statement: str, measured: SupportsFloat, low: SupportsFloat, high: SupportsFloat
+    ) -> Check:
         """Check that the number lies in the closed interval."""
         found, least, most = float(measured), float(low), float(high)
         middle, half = (least + most) / 2, (most - least) / 2
         wanted = f"[{least:.6g}, {most:.6g}]"
         holds = least <= found <= most
-        return cls(claim, statement, method, found, middle, half, wanted, holds)
+        return Check(self.claim, statement, self.method, found, middle, half, wanted, holds)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim by its number, such as "C5": `Claim("C5").exact.at_most("largest gap, bits", gap, 1e-9)`."""
+
+    number: str
+
+    @property
+    def exact(self) -> Checked:
+        """Check it by numbers that have no error but rounding."""
+        return Checked(self.number, "exact")
+
+    @property
+    def closed_form(self) -> Checked:
+        """Check it against a formula."""
+        return Checked(self.number, "closed form")
+
+    @property
+    def monte_carlo(self) -> Checked:
+        """Check it by simulation, within its error."""
+        return Checked(self.number, "Monte Carlo")
+
+    @property
+    def property_test(self) -> Checked:
+        """Check it on random cases."""
+        return Checked(self.number, "property test")
 
 
 def order(claim: str) -> tuple[int, str]:

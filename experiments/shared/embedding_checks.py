@@ -6,10 +6,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, Checkpoint
+from experiments.runner import Check, Checkpoint, Claim
 from experiments.shared import predictions
 from rdsim import limits
 from rdsim.embeddings import measure_embeddings, retrieval_task, split_task
+
+C4, C27 = Claim("C4"), Claim("C27")
 
 OWN = ("transform code", "rotated PQ", "ITQ", "hyperplane hash", "signs")
 """Codes of the project, so that a study needs no other library."""
@@ -49,20 +51,16 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     mrr = codes.quality.sel(metric="mrr", end="value").values
     needed = limits.rank_rate(size, "reciprocal_rank", distortion=1 - mrr).lower
     found = [
-        Check.at_most(
-            "C4",
+        C4.exact.at_most(
             "rank rate of the measured MRR less the entropy of the stored codes, largest, bits",
-            "exact",
             np.max(np.asarray(needed) - codes.code_bits.values),
             1e-9,
         )
     ]
     above = dataset.quality.sel(end="value") - dataset.codebook_converse_of_line
     found.append(
-        Check.at_most(
-            "C27",
+        C27.exact.at_most(
             "every metric of every code less the converse of one codebook at its bits, largest",
-            "exact",
             above.max(),
             1e-9,
         )
@@ -73,10 +71,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         best = 1 - np.asarray(limits.rank_loss(size, loss, rate=rate).lower)
         upper = codes.quality.sel(metric=metric, end="upper").values
         found.append(
-            Check.at_most(
-                "C4",
+            C4.monte_carlo.at_most(
                 f"upper end of the measured {name} less the converse at the stored bits, largest",
-                "Monte Carlo",
                 np.max((upper - best)[codes.bits.values < size]),
                 0.0,
             )

@@ -13,10 +13,12 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner.claims import Check
+from experiments.runner.claims import Check, Claim
 from rdsim import finite_sample, ranking
 from rdsim.embeddings import EmbeddingReport, RetrievalTask, measure_embeddings, retrieval_task
 from rdsim.embeddings.models.gaussian import fitted_correlations, ideal_codes
+
+C1 = Claim("C1")
 
 LOSS: Final = "reciprocal_rank"
 PARTS: Final = 4
@@ -90,10 +92,8 @@ def coverage(dataset: xarray.Dataset, least: float) -> Check:
     """Check how many bands hold the MRR among all items."""
     last = dataset.sel(predicted_log2_size=dataset.measured_log2_size.values[-1])
     measured = last.measured.isel(measured_log2_size=-1)
-    return Check.inside(
-        "C1",
+    return C1.monte_carlo.inside(
         "share of the bands (95 %), each predicted from a quarter of the items, that hold the MRR measured among all",
-        "Monte Carlo",
         ((last.lower <= measured) & (measured <= last.upper)).mean(),
         least,
         1.0,
@@ -212,19 +212,15 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
     for twin in TWINS:
         here = mean.sel(twin=twin)
         found += [
-            Check.at_most(
-                _CLAIM[twin],
+            Claim(_CLAIM[twin]).monte_carlo.at_most(
                 f"MRR of the {twin} twin fitted to a quarter of the items, by that measured in larger databases, less one, "
                 "largest size, mean over quarters",
-                "Monte Carlo",
                 abs(here.twin_by_size / here.measured - 1).max(),
                 OFF,
             ),
-            Check.at_most(
-                _CLAIM[twin],
+            Claim(_CLAIM[twin]).monte_carlo.at_most(
                 f"MRR of the best measured code by that of ideal codes for the {twin} twin fitted to a quarter, among all "
                 "items, less one, largest from 16 bits on",
-                "Monte Carlo",
                 abs(here.best_code / here.twin_by_bits - 1).sel(part_bits=slice(16, None)).max(),
                 OFF,
             ),

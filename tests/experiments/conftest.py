@@ -20,9 +20,10 @@ import jax
 import numpy as np
 import xarray
 
-from experiments.runner import Check, without_checkpoint
+from experiments.runner import Claim, without_checkpoint
 
 CLAIMS = ("C5", "C6")
+C5, C6 = map(Claim, CLAIMS)
 CALLS = []
 STOP_AT = None
 
@@ -60,8 +61,8 @@ def run(config, key, checkpoint=without_checkpoint):
 def checks(dataset):
     largest = abs(dataset.value).max()
     return [
-        Check.at_most("C5", "largest value", "exact", largest, {bound}),
-        Check.inside("C6", "largest value", "exact", largest, 1, 9),
+        C5.exact.at_most("largest value", largest, {bound}),
+        C6.exact.inside("largest value", largest, 1, 9),
     ]
 '''
 

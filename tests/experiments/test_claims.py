@@ -7,7 +7,7 @@ import pytest
 import xarray
 
 from experiments.runner import ledger
-from experiments.runner.claims import STATEMENTS, Check, guards, order
+from experiments.runner.claims import STATEMENTS, Claim, guards, order
 
 NAN, INF = float("nan"), float("inf")
 
@@ -25,7 +25,7 @@ NAN, INF = float("nan"), float("inf")
     ],
 )
 def test_close(measured, expected, tolerance, holds):
-    assert Check.close("C1", "x", "exact", measured, expected, tolerance).holds is holds
+    assert Claim("C1").exact.close("x", measured, expected, tolerance).holds is holds
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_close(measured, expected, tolerance, holds):
     [(1, 1, True), (1.01, 1, False), (-INF, 0, True), (NAN, 1, False), (0, NAN, False)],
 )
 def test_at_most(measured, bound, holds):
-    assert Check.at_most("C1", "x", "exact", measured, bound).holds is holds
+    assert Claim("C1").exact.at_most("x", measured, bound).holds is holds
 
 
 @pytest.mark.parametrize(
@@ -41,19 +41,21 @@ def test_at_most(measured, bound, holds):
     [(0, 0, 1, True), (1, 0, 1, True), (2, 0, 1, False), (NAN, 0, 1, False), (0, NAN, 1, False)],
 )
 def test_inside(measured, low, high, holds):
-    assert Check.inside("C1", "x", "Monte Carlo", measured, low, high).holds is holds
+    assert Claim("C1").monte_carlo.inside("x", measured, low, high).holds is holds
 
 
 @pytest.mark.parametrize("kind", [np.float64, jnp.asarray, xarray.DataArray])
 def test_a_check_takes_numbers_of_any_library_and_keeps_floats(kind):
-    check = Check.close("C1", "x", "exact", kind(0.25), kind(0.25), 0)
+    check = Claim("C1").exact.close("x", kind(0.25), kind(0.25), 0)
     assert type(check.measured) is float
     assert check.holds is True
 
 
-def test_a_check_says_how_it_was_made():
-    with pytest.raises(ValueError, match="method"):
-        Check.at_most("C1", "x", "guess", 0, 1)
+@pytest.mark.parametrize("way", ["exact", "closed_form", "monte_carlo", "property_test"])
+def test_a_check_says_what_was_checked_and_how(way):
+    check = getattr(Claim("C7"), way).at_most("largest", 0, 1)
+    assert (check.claim, check.statement) == ("C7", "largest")
+    assert check.method.lower().replace(" ", "_") == way
 
 
 def test_claims_are_ordered_by_number():
