@@ -36,6 +36,7 @@ from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.quality import CUTOFFS, DISCOUNTS, METRICS
 from rdsim.limits.converses.codebook import first_rewards
 from rdsim.ranking.loss import Loss
+from rdsim.root_finding import bisect_on_host
 
 _ROUNDING: Final = 1e-12
 """Added to every bound for the rounding of its sums."""
@@ -116,13 +117,13 @@ def codebook_bits(
     k: int, shares: Float[np.ndarray, " m"], quality: Float[np.ndarray, " n"], column: int
 ) -> Float[np.ndarray, " n"]:
     """Bound log2 of the codewords from below that a codebook needs for such qualities, by bisection."""
-    low, high = np.zeros(quality.shape), np.full(quality.shape, math.log2(max(k, 2)))
-    short = codebook_converse(k, shares, low, column) < quality
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        less = codebook_converse(k, shares, middle, column) < quality
-        low, high = np.where(less, middle, low), np.where(less, high, middle)
-    return np.where(short, low, 0.0)
+
+    def enough(bits: np.ndarray) -> np.ndarray:
+        return ~(codebook_converse(k, shares, bits, column) < quality)
+
+    none, all_named = np.zeros(quality.shape), np.full(quality.shape, math.log2(max(k, 2)))
+    low, _ = bisect_on_host(enough, none, all_named, steps=_HALVINGS)
+    return np.where(enough(none), 0.0, low)
 
 
 def _first_rewards(places: Float[np.ndarray, " b"], column: int) -> Float[np.ndarray, " b"]:

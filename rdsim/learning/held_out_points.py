@@ -23,7 +23,7 @@ from rdsim.codes.item_code import GivenItemCode, item_code
 from rdsim.learning.families.stored import LongCode
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, parse_losses
-from rdsim.ranking.metrics.paired import PairRanks
+from rdsim.ranking.metrics.paired import PairRanks, ranks_of_codes
 from rdsim.ranking.metrics.single_target import tied_loss
 from rdsim.results import result
 from rdsim.simulation.coded_items import Decoder
@@ -134,19 +134,12 @@ def system_ranks(
             f"{np.shape(queries)}: {error}"
         ) from error
     table = _table(decoder.scores)
-    step = min(len(x), max(1, _ENTRIES // len(multiplicity)))
-    ahead, tied = np.empty(len(x), np.int64), np.empty(len(x), np.int64)
-    for start in range(0, len(x), step):
-        # The last block is filled with rows of the one before, so that all have one shape.
-        first = max(0, min(start, len(x) - step))
-        rows_of = np.arange(first, first + step)
-        scores = np.asarray(table(decoder.parameters, x[first : first + step]))
-        own = np.take_along_axis(scores, label[rows_of, None], axis=1)
-        ahead[rows_of] = (scores > own) @ multiplicity
-        tied[rows_of] = (scores == own) @ multiplicity
-    share = multiplicity[multiplicity > 0] / len(y)
-    return PairRanks(
-        ahead=ahead, tied=tied, size=len(y), code_bits=float(-(share * np.log2(share)).sum())
+    return ranks_of_codes(
+        lambda rows: np.asarray(table(decoder.parameters, x[rows[0] : rows[-1] + 1])),
+        label,
+        multiplicity,
+        len(x),
+        entries=_ENTRIES,
     )
 
 

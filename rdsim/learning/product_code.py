@@ -162,7 +162,7 @@ def product_codes(
         raise ValueError(
             f"queries and items must be at least 10 pairs, got {len(x)} and {len(y)} rows"
         )
-    weight = float(validation.interval("slope", slope, low=0.0, open_high=True, ndim=0))
+    weight = float(validation.non_negative("slope", slope, ndim=0))
     fraction = float(
         validation.interval("held_out", held_out, low=0.0, high=0.5, open_low=True, ndim=0)
     )
@@ -170,7 +170,7 @@ def product_codes(
     sizes = [group_codewords(count) for count in validation.integers("bits", listed, low=1)]
     validation.integer("batch", batch, low=2)
     validation.integer("hidden", hidden, low=1)
-    validation.interval("noise", noise, low=0.0, open_high=True, ndim=0)
+    validation.non_negative("noise", noise, ndim=0)
     plan = (
         Schedule(steps=600, learning_rate=3e-3, weight_decay=1e-2) if schedule is None else schedule
     )

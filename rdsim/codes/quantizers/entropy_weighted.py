@@ -164,7 +164,7 @@ def _optimum_on_atoms(
         raise ValueError(
             f"codewords must have shape (K, {points.shape[1]}) with K >= 1, got {atoms.shape}"
         )
-    d = validation.interval("distortions", distortions(points, atoms), low=0.0, open_high=True)
+    d = validation.non_negative("distortions", distortions(points, atoms))
     if d.shape != (points.shape[0], atoms.shape[0]):
         raise ValueError(
             f"distortions must give shape {(points.shape[0], atoms.shape[0])}, got {d.shape}"

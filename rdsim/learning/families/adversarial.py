@@ -133,7 +133,7 @@ class AdversarialFamily:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        validation.interval("strength", self.strength, low=0.0, open_high=True, ndim=0)
+        validation.non_negative("strength", self.strength, ndim=0)
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule

@@ -87,7 +87,7 @@ def canonical_correlation_analysis(
             f"{left.shape} and {right.shape}"
         )
     size = validation.integer("dimension", dimension, low=1, high=width)
-    ridge = validation.interval("regularisation", regularisation, low=0.0, open_high=True, ndim=0)
+    ridge = validation.non_negative("regularisation", regularisation, ndim=0)
     standard_x = _standardised("x", np.asarray(left), float(ridge))
     standard_y = _standardised("y", np.asarray(right), float(ridge))
     return _analysed(standard_x, standard_y, size)

@@ -46,7 +46,7 @@ def total_correlation(x: ArrayLike, y: ArrayLike, ridge: float) -> Float[Array, 
     x, y = (jnp.asarray(validation.finite(n, v, ndim=2)) for n, v in (("x", x), ("y", y)))
     if x.shape[0] != y.shape[0] or 0 in x.shape or 0 in y.shape:
         raise ValueError(f"x and y must have shapes (n, e) and (n, f), got {x.shape} and {y.shape}")
-    validation.interval("ridge", ridge, low=0.0, open_high=True, ndim=0)
+    validation.non_negative("ridge", ridge, ndim=0)
     covariances = centred_covariances(x - x.mean(axis=0), y - y.mean(axis=0))
     white, _, _ = whitened_cross_covariance(*covariances, ridge)
     total = jnp.sum(jnp.linalg.svd(white, compute_uv=False))

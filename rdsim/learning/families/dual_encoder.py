@@ -77,9 +77,7 @@ class DualEncoder(nnx.Module):
         validation.integer("item_size", item_size, low=1)
         inner = tuple(validation.integer("hidden", width, low=1) for width in hidden)
         validation.integer("dimension", dimension, low=1)
-        validation.interval(
-            "temperature", temperature, low=0.0, open_low=True, open_high=True, ndim=0
-        )
+        validation.positive("temperature", temperature, ndim=0)
         self.query_network, self.item_network = (
             MLP((size, *inner, dimension), rngs)
             if encoder is None
@@ -161,7 +159,7 @@ def triplet_loss(scores: ArrayLike, margin: float, *, hardest: bool) -> Float[Ar
     number = s.shape[0]
     if not isinstance(hardest, bool):
         raise TypeError(f"hardest must be a bool, got {hardest!r}")
-    validation.interval("margin", margin, open_low=True, open_high=True, ndim=0)
+    validation.bounded("margin", margin, ndim=0)
     if number < 2:
         raise ValueError(f"scores must be of two pairs or more, got shape {s.shape}")
     right = jnp.diagonal(s)

@@ -262,7 +262,7 @@ class HashingFamily:
 
     def __post_init__(self) -> None:
         validation.choice("by", self.by, SUPERVISION)
-        validation.interval("weight_decay", self.weight_decay, low=0.0, open_high=True, ndim=0)
+        validation.non_negative("weight_decay", self.weight_decay, ndim=0)
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule

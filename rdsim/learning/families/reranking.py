@@ -158,7 +158,7 @@ def distillation_loss(
             f"student and teacher must have one shape (..., C), got {student.shape} and "
             f"{teacher.shape}"
         )
-    validation.interval("temperature", temperature, low=0.0, open_low=True, open_high=True, ndim=0)
+    validation.positive("temperature", temperature, ndim=0)
     wanted = jax.nn.log_softmax(below_largest(teacher) / temperature)
     found = jax.nn.log_softmax(below_largest(student) / temperature)
     divergence = jnp.sum(jnp.exp(wanted) * (wanted - found), axis=-1)
@@ -179,9 +179,7 @@ class DistillationLearner:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        validation.interval(
-            "temperature", self.temperature, low=0.0, open_low=True, open_high=True, ndim=0
-        )
+        validation.positive("temperature", self.temperature, ndim=0)
 
     def loss(self, model: Any, batch: Any, *_: Any) -> LossAndRecord:
         """Divergence on a batch (queries, items, teacher's scores (G, C, C)).

@@ -99,19 +99,12 @@ def log_overlap(
         Nats, shape (...).
 
     """
-    given = {
-        "mean": mean,
-        "precision": precision,
-        "other_mean": other_mean,
-        "other_precision": other_precision,
-    }
-    mean, precision, other_mean, other_precision = (
-        jnp.asarray(validation.finite(name, value)) for name, value in given.items()
+    mean, precision, other_mean, other_precision = validation.broadcast(
+        mean=jnp.asarray(validation.finite("mean", mean)),
+        precision=jnp.asarray(validation.finite("precision", precision)),
+        other_mean=jnp.asarray(validation.finite("other_mean", other_mean)),
+        other_precision=jnp.asarray(validation.finite("other_precision", other_precision)),
     )
-    try:
-        jnp.broadcast_shapes(mean.shape, precision.shape, other_mean.shape, other_precision.shape)
-    except ValueError as error:
-        raise ValueError(f"{', '.join(given)} must have shapes that fit: {error}") from error
     validation.interval("precision", precision, low=1.0)
     validation.interval("other_precision", other_precision, low=0.0, open_low=True)
     joint = precision + other_precision - 1.0

@@ -285,7 +285,7 @@ class StoredFamily:
 
     def __post_init__(self) -> None:
         validation.function("learner", self.learner)
-        validation.interval("setting", self.setting, open_low=True, open_high=True, ndim=0)
+        validation.bounded("setting", self.setting, ndim=0)
 
     def __call__(
         self, keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule

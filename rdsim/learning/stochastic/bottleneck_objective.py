@@ -150,9 +150,7 @@ class StochasticCodeLearner:
         validation.integer("codewords", self.codewords, low=2)
         for name, allowed in (("scores", SCORES), ("relaxation", RELAXATIONS)):
             validation.choice(name, getattr(self, name), allowed)
-        validation.interval(
-            "temperatures", self.temperatures, low=0.0, open_low=True, open_high=True, ndim=1
-        )
+        validation.positive("temperatures", self.temperatures, ndim=1)
         if len(self.temperatures) != 2:
             raise ValueError(f"temperatures must be two, first and last, got {self.temperatures}")
 

@@ -57,9 +57,9 @@ def checked_schedule(schedule: Any) -> Schedule:
         validation.integer(name, getattr(plan, name), low=low)
     for name in ("learning_rate", "clip"):
         value = getattr(plan, name)
-        validation.interval(name, value, low=0.0, open_low=True, open_high=True, ndim=0)
+        validation.positive(name, value, ndim=0)
     validation.interval("warmup", plan.warmup, low=0.0, high=1.0, ndim=0)
-    validation.interval("weight_decay", plan.weight_decay, low=0.0, open_high=True, ndim=0)
+    validation.non_negative("weight_decay", plan.weight_decay, ndim=0)
     if plan.patience is not None:
         validation.integer("patience", plan.patience, low=1)
     return plan

@@ -85,18 +85,42 @@ def pair_ranks(
             f"{query_features.shape[1]} for {features.shape[:-1]}"
         )
     count = len(query_features)
-    ahead, tied = np.empty(count, np.int64), np.empty(count, np.int64)
-    # Queries in blocks, so that at most `_ENTRIES` scores are in memory.
-    step = max(1, _ENTRIES // len(first))
-    for start in range(0, count, step):
-        rows = np.arange(start, min(start + step, count))
-        scores = query_features[rows] @ features
-        own = np.take_along_axis(scores, label[rows, None], axis=1)
-        ahead[rows] = (scores > own) @ multiplicity
-        tied[rows] = (scores == own) @ multiplicity
-    frequency = multiplicity / size
-    code_bits = float(-(frequency * np.log2(frequency)).sum())
-    return PairRanks(ahead=ahead, tied=tied, size=size, code_bits=code_bits)
+    return ranks_of_codes(
+        lambda rows: query_features[rows] @ features, label, multiplicity, count, entries=_ENTRIES
+    )
+
+
+def ranks_of_codes(
+    scores: Callable[[np.ndarray], np.ndarray],
+    label: Int[np.ndarray, " m"],
+    multiplicity: Int[np.ndarray, " c"],
+    queries: int,
+    *,
+    entries: int,
+) -> PairRanks:
+    """Rank the targets of the first items' queries by the scores of distinct codes, in blocks of queries.
+
+    Args:
+        scores: rows of queries -> their scores of every code, shape (rows, codes). All calls are of as
+            many rows: the last block is filled with rows of the one before.
+        label: code of each item.
+        multiplicity: items of each code; zero for codes that are not stored.
+        queries: Q.
+        entries: most scores that are held at a time.
+
+    """
+    step = min(queries, max(1, entries // len(multiplicity)))
+    ahead, tied = np.empty(queries, np.int64), np.empty(queries, np.int64)
+    for start in range(0, queries, step):
+        first = min(start, queries - step)
+        rows = np.arange(first, first + step)
+        table = scores(rows)
+        own = np.take_along_axis(table, label[rows, None], axis=1)
+        ahead[rows] = (table > own) @ multiplicity
+        tied[rows] = (table == own) @ multiplicity
+    share = multiplicity[multiplicity > 0] / len(label)
+    code_bits = float(-(share * np.log2(share)).sum())
+    return PairRanks(ahead=ahead, tied=tied, size=len(label), code_bits=code_bits)
 
 
 def _in_range(features: np.ndarray, axis: int | None) -> np.ndarray:

@@ -59,7 +59,7 @@ class MultiTaskLearner:
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        validation.interval("weight", self.weight, low=0.0, open_high=True, ndim=0)
+        validation.non_negative("weight", self.weight, ndim=0)
 
     def loss(self, model: Any, batch: Any, *_: Any) -> LossAndRecord:
         """Both losses of a batch (queries, items, classes); records how often a query's class is right."""
