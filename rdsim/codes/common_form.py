@@ -26,7 +26,7 @@ from rdsim.codes.quantizers.entropy_weighted import (
     EntropyWeightedQuantizer,
     entropy_weighted_quantizer,
 )
-from rdsim.codes.quantizers.hashing import HyperplaneHash, hyperplane_hashing
+from rdsim.codes.quantizers.hashing import HyperplaneHash, hyperplane_hashing, signs_of_cells
 from rdsim.codes.quantizers.product import ProductQuantizer
 from rdsim.codes.quantizers.product_fits import product_quantizer
 from rdsim.codes.quantizers.scalar import (
@@ -132,9 +132,7 @@ def common_code(
         bias = -_CERTAIN * np.asarray(code.offsets)
     elif isinstance(code, HyperplaneHash):
         normals, centre = np.asarray(code.planes), np.asarray(code.centre)
-        # Distances do not matter. Codeword u has the signs of the binary digits of u, the first plane's bit first.
-        shift = np.arange(len(normals) - 1, -1, -1)
-        slope, signs = 0.0, 2.0 * ((np.arange(K)[:, None] >> shift) & 1) - 1
+        slope, signs = 0.0, signs_of_cells(len(normals))  # distances do not matter
     elif not isinstance(code, ScalarQuantizer | ProductQuantizer):
         raise TypeError(f"code must be a code of this catalogue, got {type(code)}")
     more = _padding("codebook_size", codebook_size, K)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from rdsim import validation
+from rdsim.codes.distances import indicator
 from rdsim.number_types import ArrayLike
 
 
@@ -44,6 +45,28 @@ class StoredCode(Protocol):
 
     def item_features(self, digits: Int[np.ndarray, "m g"]) -> Float[np.ndarray, "m f"]:
         """Features of stored items, a function of nothing but what is stored."""
+
+
+class DeterministicCode:
+    """An `ItemCode` that takes every item for one codeword; what is below follows from its indices."""
+
+    def _indices(self, items: ArrayLike) -> Int[Array, " n"]:
+        """Number of the codeword of each item of shape (N, d), int32, shape (N,)."""
+        raise NotImplementedError
+
+    @property
+    def _size(self: Any) -> int:
+        """Number of codewords K."""
+        return int(self.codewords.shape[0])
+
+    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
+        """Rows with a one at the codeword of the item, shape (N, K), for items of shape (N, d)."""
+        return indicator(self._indices(items), self._size)
+
+    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
+        """Number of the codeword of each item, int32, shape (N,); the key goes unused."""
+        del key
+        return self._indices(items)
 
 
 if TYPE_CHECKING:

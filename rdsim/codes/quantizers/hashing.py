@@ -30,11 +30,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.distances import (
     cell_sums,
-    indicator,
     most_fitted,
     training_items,
 )
-from rdsim.codes.item_code import host_points, item_points
+from rdsim.codes.item_code import DeterministicCode, host_points, item_points
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.threads import blas_threads_for
@@ -93,7 +92,7 @@ class BinaryHash:
 
 
 @result
-class HyperplaneHash(BinaryHash):
+class HyperplaneHash(DeterministicCode, BinaryHash):
     """A `BinaryHash` with its cells listed, which makes it an `ItemCode` too.
 
     Attributes:
@@ -114,20 +113,17 @@ class HyperplaneHash(BinaryHash):
         """Signs of the projections of items or queries of shape (N, d), shape (N, B)."""
         return self._signs("points", points)
 
-    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
-        """Rows with a one at the item's cell, shape (N, 2^B)."""
-        return indicator(self._indices("items", items), self.codewords.shape[0])
-
-    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
-        """Index of each item's cell, int32, shape (N,); the key goes unused."""
-        del key
-        return self._indices("items", items)
+    def _indices(self, items: ArrayLike) -> Int[Array, " n"]:
+        return _index(self._signs("items", items))
 
     def _signs(self, name: str, points: ArrayLike) -> Bool[Array, "n b"]:
         return _signs(self.planes, self.centre, item_points(points, self.centre.shape[0], name))
 
-    def _indices(self, name: str, points: ArrayLike) -> Int[Array, " n"]:
-        return _index(self._signs(name, points))
+
+def signs_of_cells(bits: int) -> Float[np.ndarray, "k b"]:
+    """Signs of all hashes, -1 or 1, in the order of their indices: the first sign is the highest bit."""
+    shift = np.arange(bits - 1, -1, -1)
+    return 2.0 * ((np.arange(2**bits)[:, None] >> shift) & 1) - 1
 
 
 @on_host
@@ -245,11 +241,6 @@ def _signs(
 def _index(signs: Bool[Array, "n b"]) -> Int[Array, " n"]:
     weights = 1 << jnp.arange(signs.shape[1] - 1, -1, -1, dtype=jnp.int32)
     return jnp.sum(signs * weights, axis=1, dtype=jnp.int32)
-
-
-@jax.jit
-def _hamming(queries: Int[Array, " q"], stored: Int[Array, " m"]) -> Int[Array, "q m"]:
-    return -jax.lax.population_count(queries[:, None] ^ stored)
 
 
 def _centroids(points: np.ndarray, cells: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:

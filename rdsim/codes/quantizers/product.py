@@ -26,11 +26,15 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim.codes.assignment import assign
 from rdsim.codes.distances import (
-    indicator,
     nearest,
     squared_error,
 )
-from rdsim.codes.item_code import codeword_indices, host_points, item_points
+from rdsim.codes.item_code import (
+    DeterministicCode,
+    codeword_indices,
+    host_points,
+    item_points,
+)
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.threads import side_by_side
@@ -45,7 +49,7 @@ _STORED_AT_ONCE: Final = 1 << 13
 
 
 @result
-class ProductQuantizer:
+class ProductQuantizer(DeterministicCode):
     """A code that quantizes blocks of (rotated) coordinates by themselves.
 
     It is a `StoredCode`, and an `ItemCode` if it has at most 2^16 codewords.
@@ -71,7 +75,7 @@ class ProductQuantizer:
     @property
     def codewords(self) -> Float[Array, "k d"]:
         """Every combination of the blocks' codewords, shape (K, d), the last block fastest."""
-        choice = jnp.unravel_index(jnp.arange(self._listed), self._counts)
+        choice = jnp.unravel_index(jnp.arange(self._size), self._counts)
         parts = [book[place] for book, place in zip(self.codebooks, choice, strict=True)]
         return jnp.concatenate(parts, axis=1) @ self.rotation + self.centre
 
@@ -80,7 +84,7 @@ class ProductQuantizer:
         return tuple(book.shape[0] for book in self.codebooks)
 
     @property
-    def _listed(self) -> int:
+    def _size(self) -> int:
         """Number of codewords, which must be small enough to be listed."""
         if (number := math.prod(self._counts)) > MAX_LISTED:
             raise ValueError(
@@ -89,18 +93,9 @@ class ProductQuantizer:
             )
         return number
 
-    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
-        """Rows with a one at the codeword chosen, shape (N, K), for items of shape (N, d)."""
-        return indicator(self._indices(items), self._listed)
-
-    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
-        """Index of the codeword chosen for each item, int32, shape (N,); the key goes unused."""
-        del key
-        return self._indices(items)
-
     def _indices(self, items: ArrayLike) -> Int[Array, " n"]:
         points = item_points(items, self.centre.shape[0])
-        _ = self._listed  # refuses a code of more codewords, whose indices overflow
+        _ = self._size  # refuses a code of more codewords, whose indices overflow
         return _encode(self, points)
 
     def asymmetric_distances(self, queries: ArrayLike, indices: ArrayLike) -> Float[Array, "q m"]:
@@ -120,7 +115,7 @@ class ProductQuantizer:
 
         """
         points = item_points(queries, self.centre.shape[0], "queries")
-        return _summed_lookups(*_tables(self, points, codeword_indices(indices, self._listed)))
+        return _summed_lookups(*_tables(self, points, codeword_indices(indices, self._size)))
 
     @on_host
     def store(self, key: Key[Array, ""], items: ArrayLike) -> Int[np.ndarray, "n s"]:

@@ -14,11 +14,11 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation
-from rdsim.codes.distances import indicator, training_items
-from rdsim.codes.item_code import item_points
+from rdsim.codes.distances import training_items
+from rdsim.codes.item_code import DeterministicCode, item_points
 from rdsim.codes.quantizers.lloyd_max import lloyd_max_levels, sample_levels
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
@@ -30,7 +30,7 @@ MAX_BITS: Final = 16
 
 
 @result
-class ScalarQuantizer:
+class ScalarQuantizer(DeterministicCode):
     """A code that quantizes each coordinate by itself.
 
     Attributes:
@@ -52,16 +52,12 @@ class ScalarQuantizer:
         grid = jnp.meshgrid(*self.levels, indexing="ij")
         return jnp.stack([axis.ravel() for axis in grid], axis=1)
 
-    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
-        """Rows with a one at the codeword of the item's cell, shape (N, K)."""
-        return indicator(self._indices(items), math.prod(x.shape[0] for x in self.levels))
+    @property
+    def _size(self) -> int:
+        """Number of codewords, without a list of them."""
+        return math.prod(x.shape[0] for x in self.levels)
 
-    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
-        """Index of each item's cell, int32, shape (N,); the key goes unused."""
-        del key
-        return self._indices(items)
-
-    def _indices(self, items: Any) -> Int[Array, " n"]:
+    def _indices(self, items: ArrayLike) -> Int[Array, " n"]:
         points = item_points(items, len(self.levels))
         return _cells(points, self.thresholds)
 

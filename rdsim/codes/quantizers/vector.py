@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from rdsim import information, validation
 from rdsim.codes.assignment import Points
-from rdsim.codes.distances import indicator, nearest, seeds, training_items
-from rdsim.codes.item_code import item_points
+from rdsim.codes.distances import nearest, seeds, training_items
+from rdsim.codes.item_code import DeterministicCode, item_points
 from rdsim.codes.quantizers.k_means import best_codebook, centroids_of, first_codebooks
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
@@ -23,7 +23,7 @@ from rdsim.transformations import on_host
 
 
 @result
-class VectorQuantizer:
+class VectorQuantizer(DeterministicCode):
     r"""A code that takes an item for the codeword of least $|y - u|^2 + o_u$.
 
     Attributes:
@@ -43,15 +43,6 @@ class VectorQuantizer:
     distortion: Float[Array, ""]
     converged: Bool[Array, ""]
     iterations: Int[Array, ""]
-
-    def channel(self, items: ArrayLike) -> Float[Array, "n k"]:
-        """Rows with a one at the codeword chosen, shape (N, K), for items of shape (N, d)."""
-        return indicator(self._indices(items), self.codewords.shape[0])
-
-    def encode(self, key: Key[Array, ""], items: ArrayLike) -> Int[Array, " n"]:
-        """Index of the codeword chosen for each item, int32, shape (N,); the key goes unused."""
-        del key
-        return self._indices(items)
 
     def _indices(self, items: ArrayLike) -> Int[Array, " n"]:
         points = item_points(items, self.codewords.shape[1])

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.codes.distances import training_items
-from rdsim.codes.quantizers.hashing import HyperplaneHash
+from rdsim.codes.quantizers.hashing import HyperplaneHash, signs_of_cells
 from rdsim.learning.families.dual_encoder import DualEncoder, info_nce_loss
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, SignDigits
@@ -187,9 +187,7 @@ def sign_code(bits: Any, *, coordinates: Any = None) -> HyperplaneHash:
         if coordinates is None
         else validation.integer("coordinates", coordinates, low=number)
     )
-    shift = np.arange(number - 1, -1, -1)
-    corners = np.zeros((2**number, width))
-    corners[:, :number] = 2.0 * ((np.arange(2**number)[:, None] >> shift) & 1) - 1
+    corners = np.pad(signs_of_cells(number), ((0, 0), (0, width - number)))
     return HyperplaneHash(
         codewords=jnp.asarray(corners),
         planes=jnp.asarray(np.eye(number, width)),
