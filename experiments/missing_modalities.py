@@ -77,13 +77,7 @@ def run(
 ) -> xarray.Dataset:
     """Fit every family, ask for every set of modalities, and bound them all."""
     sets = present_sets(config)
-    measured = family_points.stacked(
-        [
-            checkpoint(f"seed-{seed}", _measured, config, jax.random.fold_in(key, seed))
-            for seed in range(config.seeds)
-        ],
-        axis=-1,
-    )
+    measured = family_points.over_seeds(checkpoint, _measured, config, key)
     limit = checkpoint("limits", _limits, config)
     one, bits = {"units": "1"}, {"units": "bits"}
     names = ["+".join(str(1 + k) for k in np.flatnonzero(row)) for row in sets]

@@ -92,13 +92,7 @@ def run(
     config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
 ) -> xarray.Dataset:
     """Fit the families, rank a database with each, and look at what the words of its pairs attend to."""
-    measured = family_points.stacked(
-        [
-            checkpoint(f"seed-{seed}", _measured, config, jax.random.fold_in(key, seed))
-            for seed in range(config.seeds)
-        ],
-        axis=-1,
-    )
+    measured = family_points.over_seeds(checkpoint, _measured, config, key)
     example = {name: measured.pop(name)[..., 0] for name in ("alpha", "beta", "match")}
     right = measured.pop("right")
     one = {"units": "1"}

@@ -78,13 +78,7 @@ def run(
     config: Config, key: jax.Array, checkpoint: Checkpoint = without_checkpoint
 ) -> xarray.Dataset:
     """Fit every loss to pairs of every share, rank a clean database, and compute what C30 says."""
-    measured = family_points.stacked(
-        [
-            checkpoint(f"seed-{seed}", _measured, config, jax.random.fold_in(key, seed))
-            for seed in range(config.seeds)
-        ],
-        axis=-1,
-    )
+    measured = family_points.over_seeds(checkpoint, _measured, config, key)
     scores = checkpoint("scores", _scores, config)
     bound = limits.retrieval_converse(
         falling_correlations(config.dimension, config.strongest, config.decay),

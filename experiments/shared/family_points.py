@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import xarray
 
+from rdsim.files import Checkpoint
 from rdsim.learning import HeldOutPoint, ItemPairs, Schedule, held_out_point
 from rdsim.ranking.metrics.single_target import tied_loss
 from rdsim.simulation.intervals import bernstein_of_moments
@@ -98,6 +99,17 @@ def lower_over_seeds(dataset: xarray.Dataset, queries: Any, confidence: float) -
 def stacked(parts: Sequence[Mapping[str, np.ndarray]], axis: int = 0) -> dict[str, np.ndarray]:
     """Stack arrays of the same names."""
     return {name: np.stack([part[name] for part in parts], axis=axis) for name in parts[0]}
+
+
+def over_seeds(
+    checkpoint: Checkpoint, measured: Callable[..., Any], config: Any, key: jax.Array
+) -> dict[str, np.ndarray]:
+    """Measure with each seed of a configuration, part by part; seeds are the last axis."""
+    parts = [
+        checkpoint(f"seed-{seed}", measured, config, jax.random.fold_in(key, seed))
+        for seed in range(config.seeds)
+    ]
+    return stacked(parts, axis=-1)
 
 
 def random_order_mrr(log2_size: float) -> float:
