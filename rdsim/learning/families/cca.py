@@ -15,7 +15,7 @@ from rdsim.learning.families.canonical_correlations import (
     deviations,
 )
 from rdsim.learning.families.pairs import ItemPairs, System
-from rdsim.learning.families.stored.embedded_codes import embedded_points
+from rdsim.learning.families.stored.embedded_codes import Chain, embedded_points
 from rdsim.learning.families.stored_embeddings import quantized_systems
 from rdsim.learning.training.schedule import Schedule
 
@@ -23,21 +23,10 @@ _MOST_CORRELATED: Final = 1 - 1e-6
 """Correlations above it are taken for it where variables are weighted: equal variables have no scale."""
 
 
-@dataclasses.dataclass(frozen=True)
-class CanonicalMap:
-    """Canonical variables of an embedding; parameters are the embedding's, a mean and a map.
-
-    Attributes:
-        embed: pure, hashable function (parameters, points) -> (..., dx).
-
-    """
-
-    embed: Callable[[Any, Array], Array]
-
-    def __call__(self, parameters: Any, points: Array) -> Array:
-        """Map the embedding of points."""
-        inner, mean, linear = parameters
-        return (jnp.asarray(self.embed(inner, points), float) - mean) @ linear
+def canonical(parameters: Any, points: Array) -> Array:
+    """Map points by a mean that is subtracted and a matrix, in float64."""
+    mean, linear = parameters
+    return (jnp.asarray(points, float) - mean) @ linear
 
 
 def canonical_maps(
@@ -47,7 +36,7 @@ def canonical_maps(
     *,
     regularisation: float = 0.0,
     dimension: int | None = None,
-) -> tuple[tuple[CanonicalMap, Any], tuple[CanonicalMap, Any]]:
+) -> tuple[tuple[Chain, Any], tuple[Chain, Any]]:
     r"""Map items and queries to canonical variables, in units that rank by the density of Gaussian pairs.
 
     Of Gaussian pairs with canonical variables u and v, up to a function of the query,
@@ -81,8 +70,8 @@ def canonical_maps(
     item_weights = found.map_y * (found.correlations / deviation)
     query_weights = found.map_x / deviation
     return (
-        (CanonicalMap(item_map), (item_parameters, found.mean_y, item_weights)),
-        (CanonicalMap(query_map), (query_parameters, found.mean_x, query_weights)),
+        (Chain(item_map, canonical), (item_parameters, (found.mean_y, item_weights))),
+        (Chain(query_map, canonical), (query_parameters, (found.mean_x, query_weights))),
     )
 
 

@@ -25,7 +25,11 @@ from rdsim.codes.quantizers.product_fits import long_product_quantizer
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
 from rdsim.learning.families.stored import MOST_LISTED_BITS, LongCode, ProductDigits
 from rdsim.learning.families.stored.embedded_codes import embedded_code, module_method
-from rdsim.learning.families.stored_embeddings import checked_bits, quantize_embeddings
+from rdsim.learning.families.stored_embeddings import (
+    StoredScores,
+    checked_bits,
+    quantize_embeddings,
+)
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import (
     bounded_precisions,
@@ -162,6 +166,15 @@ class SharedLatent(nnx.Module):
         encoders = jax.tree.map(lambda leaf: leaf[:-1], self.encoders)
         return product_of_experts(*_expert(of_each(encoders, padded(queries, max(self.sizes)))))
 
+    def compare(
+        self, queries: ArrayLike, means: ArrayLike, precisions: ArrayLike
+    ) -> Float[Array, "n k"]:
+        """Score stored latents, means and precisions (K, L), by their overlap with the posterior of queries (N, K, d)."""
+        mean, precision = (
+            jnp.asarray(part, float)[:, None] for part in self.query_posterior(queries)
+        )
+        return log_overlap(mean, precision, means, precisions)
+
     def evidence_bound(
         self, points: ArrayLike, subsets: Any, noise: Float[Array, "b n l"], weight: Any = 1.0
     ) -> Float[Array, "b n"]:
@@ -251,26 +264,6 @@ def training_subsets(modalities: int) -> Float[np.ndarray, "b i"]:
     return np.stack([alone.sum(axis=0), *([queries] if modalities > 1 else []), *alone])
 
 
-@dataclasses.dataclass(frozen=True)
-class OverlapScores:
-    """Scores of stored latents: their overlap with the posterior of the queries.
-
-    Attributes:
-        graph: structure of the module, from `nnx.split`.
-
-    """
-
-    graph: Any
-
-    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
-        """Score; parameters are the module's, and means and precisions of the codewords (K, L)."""
-        inner, means, precisions = parameters
-        model = nnx.merge(self.graph, inner)
-        seen = model.query_posterior(queries[None])
-        mean, precision = (jnp.asarray(part, float) for part in seen)
-        return log_overlap(mean, precision, means, precisions)
-
-
 def shared_latent_family(
     keys: Key[Array, " 3"], data: ItemPairs, bits: tuple[int, ...], schedule: Schedule
 ) -> list[System]:
@@ -303,11 +296,11 @@ def shared_latent_family(
                 digits=ProductDigits(inner),
                 precision=1 / variance,
             )
-            systems.append((long, Decoder(OverlapScores(embed.graph), (parameters,))))
+            systems.append((long, Decoder(StoredScores(embed.graph), (parameters,))))
             continue
         code = quantize_embeddings(jax.random.fold_in(keys[1], b), mean, b, "k-means")
         moments = _codeword_moments(code.channel(mean), mean, precision)
-        rule = Decoder(OverlapScores(embed.graph), (parameters, *moments))
+        rule = Decoder(StoredScores(embed.graph), (parameters, *moments))
         systems.append((embedded_code(embed, parameters, code, items), rule))
     return systems
 

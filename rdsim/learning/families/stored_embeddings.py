@@ -225,9 +225,9 @@ class StoredScores:
     graph: Any
 
     def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " k"]:
-        """Score; parameters are those of the module, and the stored embeddings (K, e)."""
-        inner, stored = parameters
-        return jnp.asarray(self.module(inner).compare(queries[None], stored)[0], float)
+        """Score; parameters are those of the module, and what is stored, mostly embeddings (K, e)."""
+        inner, *stored = parameters
+        return jnp.asarray(self.module(inner).compare(queries[None], *stored)[0], float)
 
     def module(self, parameters: Any) -> Any:
         """Module with these parameters."""

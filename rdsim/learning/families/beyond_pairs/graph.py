@@ -10,8 +10,6 @@ $(y, \frac1k \sum_{j \in N_y(y)} (h_j, h'_j))$: among the means is one of the qu
 Messages are means, and all weights lie in the two networks behind them.
 """
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any, Final
 
 import jax
@@ -20,7 +18,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim.learning.families.dual_encoder import info_nce_encoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored.embedded_codes import embeddings_of
+from rdsim.learning.families.stored.embedded_codes import Chain, embeddings_of
 from rdsim.learning.families.stored_embeddings import checked_bits, quantized_systems
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
@@ -55,40 +53,6 @@ def pair_graph(
     return queries, items, jnp.concatenate([own, 0.5 * (means[0] + means[1])], axis=1)
 
 
-@dataclasses.dataclass(frozen=True)
-class AroundItems:
-    """Embeddings of items with what their neighbours say; parameters are the graph and the network's.
-
-    Attributes:
-        embed: pure, hashable function (parameters, points) -> embeddings.
-
-    """
-
-    embed: Callable[[Any, Array], Array]
-
-    def __call__(self, parameters: Any, items: Float[Array, "n d"]) -> Float[Array, "n e"]:
-        """Embed items."""
-        graph, inner = parameters
-        return self.embed(inner, item_features(graph, items))
-
-
-@dataclasses.dataclass(frozen=True)
-class AroundQuery:
-    """Embedding of one item's queries with what their neighbours say; parameters as of `AroundItems`.
-
-    Attributes:
-        embed: pure, hashable function (parameters, queries (K, d)) -> (e,).
-
-    """
-
-    embed: Callable[[Any, Array], Array]
-
-    def __call__(self, parameters: Any, queries: Float[Array, "m d"]) -> Float[Array, " e"]:
-        """Embed queries."""
-        graph, inner = parameters
-        return self.embed(inner, query_features(graph, queries[None])[0])
-
-
 def item_features(graph: Any, items: ArrayLike) -> Float[Array, "n f"]:
     """Items (N, d), each with the mean features of its neighbours."""
     items = jnp.asarray(items, graph[1].dtype)
@@ -99,6 +63,11 @@ def query_features(graph: Any, queries: Any) -> Float[Array, "n 1 f"]:
     """Queries (N, K, d), all modalities one after the other, with the mean features of their neighbours."""
     flat = jnp.asarray(queries, graph[0].dtype).reshape(len(queries), -1)
     return jnp.concatenate([flat, neighbour_means(flat, graph[0], graph[2])], axis=1)[:, None]
+
+
+def features_of_one(graph: Any, queries: Float[Array, "m d"]) -> Float[Array, "1 f"]:
+    """Queries of one item (K, d), with what their neighbours say."""
+    return query_features(graph, queries[None])[0]
 
 
 _with_neighbours = jax.jit(
@@ -132,6 +101,6 @@ def graph_family(
     checked_bits(bits, stored, learner=learner)
     (model,) = fitted_models(keys[0], learner, around, schedule)
     (to_items, inner), (to_queries, _) = embeddings_of(model)
-    of_items = AroundItems(to_items), (graph, inner)
-    of_queries = AroundQuery(to_queries), (graph, inner)
+    of_items = Chain(item_features, to_items), (graph, inner)
+    of_queries = Chain(features_of_one, to_queries), (graph, inner)
     return quantized_systems(keys[1], of_items, of_queries, data.sample[1], bits)

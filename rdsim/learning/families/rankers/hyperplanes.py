@@ -6,38 +6,23 @@ v the canonical variables of items in the units in which CCA stores them, u thos
 what a trained hash of as many bits must beat.
 """
 
-import dataclasses
-from typing import Any
-
 import jax
 from jaxtyping import Array, Float, Key
 
 from rdsim.learning.families.cca import (
-    CanonicalMap,
     analysed_pairs,
     canonical_maps,
     varying_columns,
 )
 from rdsim.learning.families.hashing import sign_system
 from rdsim.learning.families.pairs import ItemPairs, System
+from rdsim.learning.families.stored.embedded_codes import Chain
 from rdsim.learning.training.schedule import Schedule
 
 
-@dataclasses.dataclass(frozen=True)
-class Projected:
-    """Random projections of an embedding; parameters are the embedding's, and the planes (e, B).
-
-    Attributes:
-        embed: pure, hashable function (parameters, points) -> (..., e).
-
-    """
-
-    embed: CanonicalMap
-
-    def __call__(self, parameters: Any, points: Array) -> Float[Array, "... b"]:
-        """Project the embedding of points."""
-        inner, planes = parameters
-        return self.embed(inner, points) @ planes
+def projected(planes: Float[Array, "e b"], points: Float[Array, "... e"]) -> Float[Array, "... b"]:
+    """Project points on the normals of planes."""
+    return points @ planes
 
 
 def hyperplane_family(
@@ -53,11 +38,11 @@ def hyperplane_family(
     del schedule
     with analysed_pairs():
         of_items, of_queries = canonical_maps(*varying_columns(data), data.sample[:2])
-    planes = jax.random.normal(keys[0], (of_items[1][2].shape[1], max(bits)))
+    planes = jax.random.normal(keys[0], (of_items[1][1][1].shape[1], max(bits)))
     systems: list[System] = []
     for b in bits:
         stored, asked = (
-            (Projected(embed), (parameters, planes[:, :b]))
+            (Chain(embed, projected), (parameters, planes[:, :b]))
             for embed, parameters in (of_items, of_queries)
         )
         systems.append(sign_system(stored, asked, data.sample[1], b))

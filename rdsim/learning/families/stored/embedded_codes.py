@@ -131,6 +131,26 @@ class ModuleMethod:
         return getattr(nnx.merge(self.graph, parameters), self.name)(points)
 
 
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """Two functions (parameters, points), one after the other; parameters are those of the first and of the second.
+
+    Attributes:
+        first: pure and hashable.
+        second: pure and hashable, of what the first returns.
+
+    """
+
+    first: Callable[[Any, Any], Any]
+    second: Callable[[Any, Any], Any]
+
+    def __call__(self, parameters: Any, points: Array) -> Array:
+        """Apply both."""
+        first, second = parameters
+        found: Array = self.second(second, self.first(first, points))
+        return found
+
+
 def module_method(model: nnx.Module, name: str) -> tuple[ModuleMethod, Any]:
     """Take a method of a module apart into a function and the parameters it is given.
 

@@ -27,7 +27,7 @@ from rdsim import validation
 from rdsim.codes.quantizers.vector import VectorQuantizer
 from rdsim.learning.families.dual_encoder import DualEncoder, info_nce_loss
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored.embedded_codes import embedded_code, embeddings_of
+from rdsim.learning.families.stored.embedded_codes import Chain, embedded_code, embeddings_of
 from rdsim.learning.families.stored.long_codes import MOST_LISTED_BITS, LongCode
 from rdsim.learning.families.stored_embeddings import Comparison
 from rdsim.learning.training.learner import LossAndRecord
@@ -229,9 +229,9 @@ class QuantizedFamily:
         # Few codewords are listed, and the nearest of all is stored, not that found stage by stage.
         rows = np.indices((model.levels,) * stages).reshape(stages, -1).T
         codewords = np.pad(digits.points(rows), ((0, 0), (0, outputs - _width(digits, rows))))
-        stored: Callable[[Any, Array], Array] = to_items
+        stored: tuple[Callable[[Any, Array], Array], Any] = to_items, parameters
         if books is None:
-            stored = BoundedMethod(to_items, stages)
+            stored = Chain(to_items, bounded), (parameters, jnp.asarray(stages))
         inner = VectorQuantizer(
             codewords=jnp.asarray(codewords),
             offsets=jnp.zeros(len(codewords)),
@@ -240,27 +240,14 @@ class QuantizedFamily:
             converged=jnp.ones((), bool),
             iterations=jnp.zeros((), int),
         )
-        code = embedded_code(stored, parameters, inner, items)
+        code = embedded_code(*stored, inner, items)
         return code, Decoder(scores, (parameters, inner.codewords))
 
 
-@dataclasses.dataclass(frozen=True)
-class BoundedMethod:
-    """Embeddings through a tanh, zero beyond the stages in use: nearest codewords are roundings.
-
-    Attributes:
-        embed: pure, hashable function (parameters, points) -> (N, e).
-        stages: coordinates in use.
-
-    """
-
-    embed: Callable[[Any, Array], Array]
-    stages: int
-
-    def __call__(self, parameters: Any, points: Array) -> Array:
-        """Embed points."""
-        values = jnp.tanh(self.embed(parameters, points))
-        return jnp.where(jnp.arange(values.shape[-1]) < self.stages, values, 0.0)
+def bounded(stages: ArrayLike, embeddings: Float[Array, "n e"]) -> Float[Array, "n e"]:
+    """Embeddings through a tanh, zero beyond the stages in use: nearest codewords are roundings."""
+    used = jnp.arange(embeddings.shape[-1]) < stages
+    return jnp.where(used, jnp.tanh(embeddings), 0.0)
 
 
 def _width(digits: StageDigits, rows: np.ndarray) -> int:

@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float, Key
 from rdsim import validation
 from rdsim.learning.families.dual_encoder import ContrastiveLearner, DualEncoder
 from rdsim.learning.families.pairs import ItemPairs, System, fitted_models
-from rdsim.learning.families.stored.embedded_codes import embeddings_of
+from rdsim.learning.families.stored.embedded_codes import Chain, embeddings_of
 from rdsim.learning.families.stored_embeddings import (
     checked_bits,
     quantized_systems,
@@ -177,23 +177,6 @@ def predicted(
     return jnp.where(there, flat, mean + solved @ covariance).reshape(x.shape)
 
 
-@dataclasses.dataclass(frozen=True)
-class PredictedQueries:
-    """Embed queries after their gaps are predicted; parameters are those of the embedding, and the moments.
-
-    Attributes:
-        embed: pure, hashable function (parameters, queries (..., K, d)) -> (..., e).
-
-    """
-
-    embed: Callable[[Any, Array], Array]
-
-    def __call__(self, parameters: Any, queries: Array) -> Array:
-        """Predict and embed."""
-        inner, moments = parameters
-        return self.embed(inner, predicted(moments, queries))
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GapFamily:
     """Train encoders of several modalities, and serve queries that lack some of them.
@@ -242,7 +225,7 @@ class GapFamily:
                 jnp.asarray(flat.mean(axis=0)),
                 jnp.asarray(covariance + ridge * np.eye(len(covariance))),
             )
-            of_queries = PredictedQueries(of_queries[0]), (of_queries[1], moments)
+            of_queries = Chain(predicted, of_queries[0]), (moments, of_queries[1])
         return quantized_systems(keys[1], of_items, of_queries, items, bits, quantizer=quantizer)
 
     def _learner(self, data: ItemPairs) -> ContrastiveLearner:
