@@ -33,10 +33,9 @@ from rdsim.finite_sample import IsotropicTwin, fit_isotropic_twin
 from rdsim.finite_sample.database_size.isotropic_twin import (
     Scores,
     converse_losses,
-    fitted_nodes,
-    moved_twin,
     random_code_losses,
 )
+from rdsim.finite_sample.database_size.twin_fit import fitted_nodes, moved_twin
 from rdsim.ranking.gaussian.several_targets import among_others
 from rdsim.ranking.loss import parse_loss
 from rdsim.ranking.rank_distribution import gain_without_ties

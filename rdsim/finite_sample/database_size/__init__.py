@@ -5,12 +5,9 @@ distribution over queries of the probability that an item beats the target, by t
 `fit_isotropic_twin` makes Gaussian pairs of the same ranks, whose codes and converses are known at every size.
 """
 
-from rdsim.finite_sample.database_size.isotropic_twin import (
-    IsotropicTwin,
-    effective_dimension,
-    fit_isotropic_twin,
-)
+from rdsim.finite_sample.database_size.isotropic_twin import IsotropicTwin
 from rdsim.finite_sample.database_size.prediction import PredictedQuality, predict_quality
+from rdsim.finite_sample.database_size.twin_fit import effective_dimension, fit_isotropic_twin
 
 __all__ = [
     "IsotropicTwin",
