@@ -188,7 +188,7 @@ def test_ranks_are_fused_by_their_formulas(rows):
 
 def test_kernel_features_reproduce_the_kernel_at_the_landmarks():
     landmarks, root, width = kernel_cca.landmark_features(KEY, Y[:40])
-    features = np.asarray(kernel_cca.kernel_features(landmarks, (landmarks, root, width)))
+    features = np.asarray(kernel_cca.kernel_features((landmarks, root, width), landmarks))
     square = ((np.asarray(landmarks)[:, None] - np.asarray(landmarks)) ** 2).sum(-1)
     kernel = np.exp(-square / (2 * float(width) ** 2))
     np.testing.assert_allclose(features @ features.T, kernel, rtol=0, atol=1e-4)
@@ -225,7 +225,7 @@ def test_kernel_correlations_of_gaussian_pairs_are_the_powers_of_their_correlati
     rho = 0.9
     x, y = sources.vector_gaussian(np.eye(1), np.eye(1), np.array([[rho]])).sample(KEY, (8192,))
     sides = [
-        kernel_cca.kernel_features(points, kernel_cca.landmark_features(key, points))
+        kernel_cca.kernel_features(kernel_cca.landmark_features(key, points), points)
         for points, key in ((x, jax.random.key(2)), (y, jax.random.key(3)))
     ]
     # The ridge lowers them a little, and more where the features are weak.

@@ -21,13 +21,13 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.learning.families.dual_encoder import ContrastiveLearner
 from rdsim.learning.families.pairs import ItemPairs
-from rdsim.learning.training.networks import MLP, of_each, stacked_networks
+from rdsim.learning.training.networks import MLP, Comparing, of_each, stacked_networks
 from rdsim.number_types import ArrayLike
 
 FUSIONS: Final = ("early", "intermediate", "late")
 
 
-class FusedEncoder(nnx.Module):
+class FusedEncoder(Comparing):
     """A network for the items, one or more for the queries, and temperatures.
 
     Attributes:
@@ -108,10 +108,6 @@ class FusedEncoder(nnx.Module):
     def compare(self, queries: ArrayLike, embeddings: ArrayLike) -> Float[Array, "n m"]:
         """Score stored embeddings (M, e) for queries (N, K, d), in nats."""
         return self.parts(queries, embeddings).sum(axis=1)
-
-    def scores(self, queries: ArrayLike, items: ArrayLike) -> Float[Array, "n m"]:
-        """Score items (M, d) for queries (N, K, d), in nats."""
-        return self.compare(queries, self.embed_items(items))
 
 
 def fusion_learner(data: ItemPairs, fusion: str) -> ContrastiveLearner:

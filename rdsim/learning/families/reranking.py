@@ -34,7 +34,7 @@ from rdsim.learning.families.pairs import STARTS, ItemPairs, System, draw_batch,
 from rdsim.learning.families.stored_embeddings import checked_bits, stored_systems
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.loop import train
-from rdsim.learning.training.networks import MLP, of_each, stacked_networks
+from rdsim.learning.training.networks import MLP, Comparing, of_each, stacked_networks
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import not_differentiable
@@ -43,7 +43,7 @@ CANDIDATES: Final = 32
 """Pairs in a group, whose items the re-ranker compares for each query of the group."""
 
 
-class CrossAttention(nnx.Module):
+class CrossAttention(Comparing):
     """Attention of items over the modalities of queries, and a score of each pair.
 
     Attributes:
@@ -120,10 +120,6 @@ class CrossAttention(nnx.Module):
         seen = self.attend(self.tokens(queries), items)[1]
         pairs = jnp.concatenate([jnp.broadcast_to(items, seen.shape), seen], axis=-1)
         return self.head(pairs)[..., 0]
-
-    def scores(self, queries: ArrayLike, items: ArrayLike) -> Float[Array, "n m"]:
-        """Score items (M, d) for queries (N, K, d), in nats."""
-        return self.compare(queries, items)
 
 
 def cross_attention_learner(data: ItemPairs) -> ContrastiveLearner:

@@ -73,6 +73,15 @@ class MLP(nnx.Module):
         return self.layers[-1](value)
 
 
+class Comparing(nnx.Module):
+    """A module that scores items by what is stored of them: with `embed_items` and `compare`."""
+
+    def scores(self: Any, queries: ArrayLike, items: ArrayLike) -> Float[Array, "n m"]:
+        """Score items (M, d) for queries (N, K, d), in nats."""
+        found: Array = self.compare(queries, self.embed_items(items))
+        return found
+
+
 def stacked_networks(number: int, widths: tuple[int, ...], rngs: nnx.Rngs) -> MLP:
     """Make networks of one shape, their parameters stacked along a first axis.
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Key
 
 from rdsim.learning.families.cca import as_they_are, canonical_maps, side_by_side
 from rdsim.learning.families.pairs import ItemPairs, System
+from rdsim.learning.families.stored.embedded_codes import Chain
 from rdsim.learning.families.stored_embeddings import quantized_systems
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
@@ -52,21 +53,13 @@ def landmark_features(
     return jnp.asarray(chosen), jnp.asarray(root), jnp.asarray(width)
 
 
-def kernel_features(points: Array, parameters: Any) -> Float[Array, "... f"]:
+def kernel_features(parameters: Any, points: Array) -> Float[Array, "... f"]:
     """Features of points (..., d)."""
     landmarks, root, width = parameters
     # |a|^2 + |l|^2 - 2 <a, l>, a product of matrices: the kernel is flat where rounding is large beside the distance.
     square = jnp.sum(points**2, axis=-1)[..., None] + jnp.sum(landmarks**2, axis=-1)
     square = jnp.maximum(square - 2 * points @ landmarks.T, 0.0)
     return jnp.exp(-square / (2 * width**2)) @ root
-
-
-def _of_items(parameters: Any, items: Array) -> Array:
-    return kernel_features(as_they_are(None, items), parameters)
-
-
-def _of_queries(parameters: Any, queries: Array) -> Array:
-    return kernel_features(side_by_side(None, queries), parameters)
 
 
 def kernel_cca_family(
@@ -84,8 +77,8 @@ def kernel_cca_family(
     of_items = landmark_features(keys[0], items)
     of_queries = landmark_features(keys[1], side_by_side(None, queries))
     maps = canonical_maps(
-        (_of_items, of_items),
-        (_of_queries, of_queries),
+        (Chain(as_they_are, kernel_features), (None, of_items)),
+        (Chain(side_by_side, kernel_features), (None, of_queries)),
         (queries, items),
         regularisation=_RIDGE,
         dimension=2 * min(data.item_size, data.query_size),  # twice those of a linear analysis

@@ -34,14 +34,14 @@ from rdsim.learning.families.stored import LongCode
 from rdsim.learning.families.stored.embedded_codes import embedded_points, module_method
 from rdsim.learning.families.stored.set_codes import listed_codewords, set_quantizer
 from rdsim.learning.families.stored_embeddings import StoredScores, checked_bits, stored_systems
-from rdsim.learning.training.networks import MLP, architecture, unit_length
+from rdsim.learning.training.networks import MLP, Comparing, architecture, unit_length
 from rdsim.learning.training.schedule import Schedule
 from rdsim.simulation.coded_items import Decoder
 
 JOININGS: Final = ("concatenated", "averaged")
 
 
-class RegionAttention(nnx.Module):
+class RegionAttention(Comparing):
     """Two networks, one shared by all regions and one by all words, and the attention between them.
 
     Attributes:
@@ -127,10 +127,6 @@ class RegionAttention(nnx.Module):
         found = jnp.mean(jnp.sum(alpha * to_regions, axis=-2), axis=-1)
         found += jnp.mean(jnp.sum(beta * to_words, axis=-1), axis=-1)
         return found / jnp.exp(self.log_temperature[...])
-
-    def scores(self, queries: Any, items: Any) -> Float[Array, "n k"]:
-        """Score items (K, R d) for queries (N, M, d)."""
-        return self.compare(queries, self.embed_items(items))
 
     def _sets(self, stored: Any) -> Float[Array, "k r e"]:
         return jnp.asarray(stored, jnp.float32).reshape(len(stored), self.regions, -1)

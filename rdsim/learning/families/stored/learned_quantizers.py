@@ -228,7 +228,8 @@ class QuantizedFamily:
             return long, Decoder(scores, (parameters,))
         # Few codewords are listed, and the nearest of all is stored, not that found stage by stage.
         rows = np.indices((model.levels,) * stages).reshape(stages, -1).T
-        codewords = np.pad(digits.points(rows), ((0, 0), (0, outputs - _width(digits, rows))))
+        points = digits.points(rows)
+        codewords = np.pad(points, ((0, 0), (0, outputs - points.shape[1])))
         stored: tuple[Callable[[Any, Array], Array], Any] = to_items, parameters
         if books is None:
             stored = Chain(to_items, bounded), (parameters, jnp.asarray(stages))
@@ -248,7 +249,3 @@ def bounded(stages: ArrayLike, embeddings: Float[Array, "n e"]) -> Float[Array, 
     """Embeddings through a tanh, zero beyond the stages in use: nearest codewords are roundings."""
     used = jnp.arange(embeddings.shape[-1]) < stages
     return jnp.where(used, jnp.tanh(embeddings), 0.0)
-
-
-def _width(digits: StageDigits, rows: np.ndarray) -> int:
-    return int(digits.points(rows[:1]).shape[1])

@@ -38,6 +38,7 @@ from rdsim.learning.families.stored_embeddings import (
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import (
     MLP,
+    Comparing,
     bounded_precisions,
     of_each,
     stacked_networks,
@@ -86,7 +87,7 @@ class PaddedEncoder(DualEncoder):
         return self._embedded(self.query_network(flat))
 
 
-class ExpertEncoder(nnx.Module):
+class ExpertEncoder(Comparing):
     """A network for the items, and an expert of each modality.
 
     Attributes:
@@ -121,10 +122,6 @@ class ExpertEncoder(nnx.Module):
         precision = bounded_precisions(logs)
         eta, precision = (jnp.sum(jnp.where(there, part, 0.0), axis=1) for part in (eta, precision))
         return eta @ v.T - 0.5 * precision @ (v**2).T
-
-    def scores(self, queries: ArrayLike, items: ArrayLike) -> Float[Array, "n k"]:
-        """Score items (K, d) for queries (N, M, d), in nats."""
-        return self.compare(queries, self.embed_items(items))
 
 
 @dataclasses.dataclass(frozen=True)
