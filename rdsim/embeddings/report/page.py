@@ -55,8 +55,9 @@ _FEW_COLUMNS: Final = 3
 
 def page(found: EmbeddingReport) -> str:
     """Write the whole page."""
-    said = "".join(f"<p>{_text(one)}</p>" for one in sentences(found)[:-1])
-    advice = f'<p class="advice">{_text(sentences(found)[-1])}</p>'
+    *findings, last = sentences(found)
+    said = "".join(f"<p>{_text(one)}</p>" for one in findings)
+    advice = f'<p class="advice">{_text(last)}</p>'
     header, *rows = system_rows(found)
     judged = "".join(f"<p>{_text(line)}</p>" for line in verdicts(found))
     parts = [
