@@ -279,7 +279,7 @@ def test_random_planes_hash_canonical_variables_and_keep_the_query():
     words = digits[:, :4] @ (2 ** np.arange(3, -1, -1))
     np.testing.assert_array_equal(short[0].encode(jax.random.key(2), y), words)
     embed, (inner, planes) = long[1].scores.embed, long[1].parameters[0]
-    asked = np.asarray(embed.embed(inner, jnp.asarray(x[:1]))) @ np.asarray(planes)
+    asked = np.asarray(embed.first(inner, jnp.asarray(x[:1]))) @ np.asarray(planes)
     rows = jnp.asarray(long[0].rows(digits[:7])[0])
     found = long[1].scores((long[1].parameters[0], rows), jnp.asarray(x[:1]))
     np.testing.assert_allclose(found, (2.0 * digits[:7] - 1) @ asked, rtol=1e-9)

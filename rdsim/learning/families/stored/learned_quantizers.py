@@ -84,9 +84,9 @@ class QuantizedEncoder(DualEncoder):
         )
         shape = (stages, levels, dimension)
         # Later stages refine: their codewords start smaller than those before.
-        sizes = 0.5 * 0.8 ** jnp.arange(stages, dtype=jnp.float32)[:, None, None]
+        scales = 0.5 * 0.8 ** jnp.arange(stages, dtype=jnp.float32)[:, None, None]
         self.codebooks = (
-            nnx.Param(jax.random.normal(rngs.params(), shape, jnp.float32) * sizes)
+            nnx.Param(jax.random.normal(rngs.params(), shape, jnp.float32) * scales)
             if residual
             else None
         )
@@ -245,7 +245,7 @@ class QuantizedFamily:
         return code, Decoder(scores, (parameters, inner.codewords))
 
 
-def bounded(stages: ArrayLike, embeddings: Float[Array, "n e"]) -> Float[Array, "n e"]:
+def bounded(stages: Int[Array, ""], embeddings: Float[Array, "n e"]) -> Float[Array, "n e"]:
     """Embeddings through a tanh, zero beyond the stages in use: nearest codewords are roundings."""
     used = jnp.arange(embeddings.shape[-1]) < stages
     return jnp.where(used, jnp.tanh(embeddings), 0.0)
