@@ -63,6 +63,8 @@ def _binomial(
     none = jnp.exp(log_np) * stretch
 
     def term(j: int) -> Array:
+        # The falling factorial n (n-1) ... (n-j+1) is n^j times these factors; one that is zero up to rounding is
+        # that of a competitor who does not exist.
         left = 1 - jnp.arange(j) * inverse[..., None]
         log_left = jnp.where(
             left > _NOBODY, jnp.log(jnp.where(left > _NOBODY, left, 1.0)), -jnp.inf
@@ -107,6 +109,7 @@ def expected_value(
     f, log_p = jnp.asarray(values), log_z - log_M
     likely = log_p > -LN2
     scale, inverse, term = _binomial(jnp.where(likely, log_M - LN2, log_z), log_M, absent)
+    # Where competitors that do not win are counted M is below 90, and n an integer to the last digit.
     n = jnp.round(jnp.exp(jnp.minimum(log_M, math.log(2 * CERTAIN)))) - absent
     log_win = jnp.minimum(jnp.where(likely, log_p, 0.0), 0.0)
     scale = jnp.where(likely, n * jnp.expm1(-log_win), scale)
@@ -114,6 +117,7 @@ def expected_value(
     last = n.astype(int)
 
     def weight(i: Array) -> Array:
+        # i competitors that do not win leave n - i that do.
         return jnp.where(likely, f[jnp.maximum(last - i, 0)], f[i])
 
     total = _sum_by_ratios(_TERMS, weight, _upwards(0, scale, inverse), jnp.shape(scale))
@@ -136,6 +140,7 @@ def miss_loss(
         _terms_beyond(K), lambda _: one, _upwards(K, scale, inverse), scale.shape
     )
     lower = _sum_by_ratios(K, lambda _: one, _downwards(K, scale, inverse), scale.shape)
+    # Away from the mean terms fall: either sum begins with its largest term, and few of the others count.
     few = log_z < math.log(K)
     found = jnp.where(few, term(K) * upper, 1 - term(K - 1) * lower)
     return jnp.where(_possible(log_M, K), found, 0.0)
@@ -146,6 +151,7 @@ def _miss_loss_jvp(
     cutoff: int, primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
     _, _, term = _binomial(*primals, absent=1)
+    # The size of the database is an integer: its tangent is not used.
     return miss_loss(*primals, cutoff), cutoff * term(cutoff) * tangents[0]
 
 
