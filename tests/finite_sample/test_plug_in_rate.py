@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 import reference
@@ -107,6 +108,26 @@ def test_two_standard_errors_agree_where_letters_drop_out_of_the_code():
     assert found.jackknife_error == pytest.approx(float(found.standard_error), rel=1e-4, abs=0)
     # The Hessian is another than the entropy's there: the bias is not -(k-1)/2N.
     assert abs(found.jackknife_bias / found.shannon_bias - 1) > 0.1
+
+
+def test_a_data_set_alone_and_among_many_has_the_same_estimate():
+    # Many are solved in compiled chunks, one alone in NumPy.
+    counts = np.random.default_rng(0).integers(1, 30, size=(60, 4))
+    distortions = np.random.default_rng(1).uniform(size=(4, 4))
+    many = plug_in_rate(counts, distortions, 0.4)
+    for i in (0, 59):
+        alone = plug_in_rate(counts[i], distortions, 0.4)
+        for name in ("rate", "jackknife_bias", "jackknife_error", "dispersion"):
+            assert float(getattr(alone, name)) == pytest.approx(
+                float(getattr(many, name)[i]), abs=1e-9
+            )
+
+
+def test_a_data_set_of_a_new_shape_compiles_nothing(caplog):
+    plug_in_rate([5, 7, 3], 1 - np.eye(3), 0.2)
+    with jax.log_compiles():
+        plug_in_rate([5, 7, 3, 9, 4, 8, 2], 1 - np.eye(7), 0.2)
+    assert not [record for record in caplog.records if "XLA compilation" in record.getMessage()]
 
 
 def test_a_letter_that_was_not_seen_changes_nothing():

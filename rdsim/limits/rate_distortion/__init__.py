@@ -15,6 +15,7 @@ from rdsim.limits.rate_distortion._interior_point import (
     shifted_kernel as shifted_kernel,
 )
 from rdsim.limits.rate_distortion._point import excess_distortions as excess_distortions
+from rdsim.limits.rate_distortion._targets import rate_and_gradient as rate_and_gradient
 from rdsim.limits.rate_distortion.allocation import (
     allocation_penalty,
     allocation_penalty_high_rate,

@@ -9,6 +9,7 @@ numbers are known, also within `jax.grad`; JAX computes what is linear in the ch
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ from rdsim.limits.rate_distortion._search import (
     optimum_at_target,
     without_rate,
 )
+from rdsim.namespaces import on_host
 from rdsim.transformations import STEEPEST, refusing
 
 _once_only = refusing(
@@ -78,24 +80,31 @@ def _at_each(
     by_rate: bool,
     method: str,
 ) -> Any:
-    """Search for one target after the other, in NumPy or compiled; the results are stacked.
-
-    In NumPy a slope that several targets ask for, as inf, is solved once.
-    """
+    """Search for one target after the other, in NumPy or compiled; the results are stacked."""
     # Without targets only the shapes of the results are wanted, which the compiled loop knows.
     if not (computes_on_host(method, p, excess, goals, tolerance) and goals.size):
         return _compiled(search, p, excess, goals, tolerance, by_rate)
-    table = np.asarray(p), np.asarray(excess)
+    found = _on_host(search, *map(np.asarray, (p, excess, goals)), float(tolerance), by_rate)
+    return jax.tree.map(jnp.asarray, found)
+
+
+def _on_host(
+    search: Callable[..., Any],
+    p: Float[np.ndarray, " y"],
+    excess: Float[np.ndarray, "y u"],
+    goals: Float[np.ndarray, " t"],
+    tolerance: float,
+    by_rate: bool,
+) -> Any:
+    """Do it in NumPy, on few letters at a time. A slope that several targets ask for, as inf, is solved once."""
 
     def solve(slope: Any, gap: Any) -> Point:
         return solved(float(slope), float(gap))
 
-    with host_arithmetic(table[1]):
-        solved = functools.cache(solver_on_host(*table))
-        found = [
-            search(solve, *table, goal, float(tolerance), by_rate) for goal in np.asarray(goals)
-        ]
-    return jax.tree.map(lambda *parts: jnp.asarray(np.array(parts, float)), *found)
+    with host_arithmetic(excess):
+        solved = functools.cache(solver_on_host(p, excess))
+        found = [search(solve, p, excess, goal, tolerance, by_rate) for goal in goals]
+    return jax.tree.map(lambda *parts: np.array(parts, float), *found)
 
 
 @partial(jax.jit, static_argnames=("search", "by_rate"))
@@ -180,3 +189,35 @@ def _changes(
 
     changes: Array = jax.lax.map(change_at, (goals, dgoals, optima))
     return changes
+
+
+def rate_and_gradient(
+    p: Float[Any, " y"], d: Float[Any, "y u"], distortion: Any, tolerance: Any
+) -> tuple[Any, Any, Any]:
+    r"""Bound R(D) at one distortion, and compute its gradient in the probabilities of the letters.
+
+    By the envelope theorem it is $-\log_2 Z_y + s \min_u d(y,u)$, for Z belongs to the excess over the row's least
+    distortion; and zero where nothing is sent. Nothing is checked: D is at least D_min, and every row of d has a finite
+    distortion. Arrays of NumPy are solved in NumPy, where nothing is compiled, those of JAX in compiled code.
+
+    Args:
+        p: source pmf, shape (|Y|,).
+        d: distortions, shape (|Y|, |U|).
+        distortion: D, a scalar.
+        tolerance: certified gap to reach, bits.
+
+    Returns:
+        Lower bound, upper bound and gradient, shape (|Y|,); a pmf's mass is one, so that a constant in it means nothing.
+
+    """
+    xp = d.__array_namespace__()
+    least = d.min(axis=1)
+    excess = d - least[:, None]
+    goal = distortion - p @ least
+    search = _on_host if on_host(p) else _compiled
+    found = search(_bounds_and_optimum, p, excess, goal[None], tolerance, False)
+    (lower, upper), (slope, q) = jax.tree.map(operator.itemgetter(0), found)
+    _, _, Z = tilted_channel(excess, slope, q)
+    trivial, _ = without_rate(goal, constant_distortions(p, excess).min(), False)
+    gradient = xp.minimum(slope, STEEPEST) * least - safe_log2(Z)
+    return lower, upper, xp.where(trivial, 0.0, gradient)
