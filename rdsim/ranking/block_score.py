@@ -147,9 +147,11 @@ def through_channel(joint: ArrayLike, encoder: ArrayLike, name: str = "encoder")
     return joint @ channel
 
 
-@partial(jax.jit, static_argnames="levels")
-def lattice_of(through: Float[Array, "x u"], levels: int) -> Lattice:
+@jax.jit
+def lattice_of(through: Float[Array, "x u"], levels: int | Int[Array, ""]) -> Lattice:
     """Round the information densities of P(x,u) to so many levels; also inside compiled code.
+
+    The number of levels is an argument of the program: several are tried, and one program serves them all.
 
     The step is set by the pairs that are not rare; the others are clipped to the lattice, and so
     are impossible ones, whose weight in the target's distribution is zero.

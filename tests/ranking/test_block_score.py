@@ -110,6 +110,14 @@ def test_C12_the_loss_hardly_depends_on_the_number_of_levels():
     assert many - 1e-5 <= usual <= few + 1e-5
 
 
+def test_C12_lattices_of_any_number_of_levels_are_one_program():
+    before = block_score.lattice_of._cache_size()
+    through = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(15)).reshape(3, 5))
+    for levels in (1, 2, 12, 128):
+        assert int(block_score.lattice_of(through, levels).level.max()) == levels
+    assert block_score.lattice_of._cache_size() == before + 1
+
+
 def test_C12_types_are_all_compositions_with_their_probabilities():
     letters, counts = block_score.types_of_queries(5, 3)
     assert len(np.unique(counts, axis=0)) == sequence_types.composition_count(5, 3) == 21
