@@ -84,7 +84,8 @@ def _at_each(
     # Without targets only the shapes of the results are wanted, which the compiled loop knows.
     if not (computes_on_host(method, p, excess, goals, tolerance) and goals.size):
         return _compiled(search, p, excess, goals, tolerance, by_rate)
-    found = _on_host(search, *map(np.asarray, (p, excess, goals)), float(tolerance), by_rate)
+    problem = np.asarray(p), np.asarray(excess), np.asarray(goals)
+    found = _on_host(search, *problem, float(tolerance), by_rate)
     return jax.tree.map(jnp.asarray, found)
 
 
