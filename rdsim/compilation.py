@@ -119,9 +119,14 @@ def exchange() -> None:
 
 
 def _link_programs(source: Path, target: Path) -> None:
-    for program in source.glob("*-cache"):
-        with contextlib.suppress(OSError):  # it is there, or was removed meanwhile
-            (target / program.name).hardlink_to(program)
+    # Most are there already. Of thousands, two lists of names show it in a tenth of the time that as many refused
+    # links take.
+    for name in set(os.listdir(source)) - set(os.listdir(target)):
+        if name.endswith("-cache"):
+            with contextlib.suppress(
+                OSError
+            ):  # another process was faster, or it was removed meanwhile
+                os.link(source / name, target / name)
 
 
 def _publish(own: Path, shared: Path, process: int) -> None:

@@ -42,6 +42,7 @@ from rdsim import compilation  # noqa: E402  (importing rdsim switches float64 o
 
 # Programs that an earlier run compiled are read from the cache folder of the user.
 compilation.keep_compiled_programs()
+programs.share_contexts()
 
 # JAX compiles when a shape is first seen: the first example takes seconds and its replay
 # milliseconds, which Hypothesis would call flaky. So deadlines are off. Examples are derandomised:

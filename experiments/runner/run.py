@@ -53,6 +53,8 @@ def compute(
 
     import rdsim  # noqa: F401  (switches float64 on before any study computes)
 
+    programs.share_contexts()
+
     with _progress(f"{study.name} ({preset})", live) as report:
         checkpoints = Checkpoints(
             study.name, results / preset / ".checkpoints", recipe.attributes(), report

@@ -3,6 +3,7 @@
 import os
 
 import jax
+import numpy as np
 import pytest
 
 from experiments.runner import programs
@@ -58,6 +59,19 @@ def test_a_jaxlib_that_does_not_know_the_flag_is_not_given_it(monkeypatch):
 def test_jax_starts_with_no_flag_and_not_with_one_that_is_unknown():
     assert programs._starts_with("")
     assert not programs._starts_with("--xla_no_such_flag=1")
+
+
+def test_programs_share_a_context_and_a_new_one_is_made_after_some(monkeypatch):
+    mlir = pytest.importorskip("jax._src.interpreters.mlir")
+    make, made = mlir.make_ir_context, []
+    monkeypatch.setattr(mlir, "make_ir_context", lambda: made.append(make()) or made[-1])
+    monkeypatch.setattr(programs, "_IN_A_CONTEXT", 2)
+    alone = jax.jit(lambda x: 2 * x + 1).lower(np.ones(3)).as_text()
+    programs.share_contexts.__wrapped__()
+    made.clear()
+    texts = [jax.jit(lambda x: 2 * x + 1).lower(np.ones(3)).as_text() for _ in range(3)]
+    assert texts == [alone] * 3
+    assert len(made) == 2
 
 
 @pytest.mark.parametrize(("most", "forgotten"), [(0, True), (10**9, False)])

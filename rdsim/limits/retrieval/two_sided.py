@@ -164,7 +164,9 @@ def _time_shared(
     def cut(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        climbs = value(left) < value(right)
+        # One call for both points: the chain stands once in the program, whose compilation is most of a first call.
+        at_left, at_right = jax.vmap(value)(jnp.stack([left, right]))
+        climbs = at_left < at_right
         return jnp.where(climbs, left, low), jnp.where(climbs, high, right)
 
     start = jnp.maximum(best - 1 / _SHARES, 0.1 / _SHARES), jnp.minimum(best + 1 / _SHARES, 1.0)
@@ -211,10 +213,11 @@ def _dsbs_chain(
             inside, inverse_binary_capacity(jnp.where(inside, R, 0.5)), jnp.where(R < 1, 0.0, 1.0)
         )
 
+    a, b = bias(jnp.stack([Rx, Ry]))  # in one call, as above
     # The information is linear in the least rates, although the bias grows as a root.
     # The capacity of a small bias t is t^2 / (2 ln 2), and t^2 = 2 ln 2 R at rate R: their
     # product is linear in R.
-    linear = jnp.where(Rx <= _LINEAR_BELOW, Rx * bias(Ry) ** 2, Ry * bias(Rx) ** 2)
+    linear = jnp.where(Rx <= _LINEAR_BELOW, Rx * b**2, Ry * a**2)
     both = (Rx > _LINEAR_BELOW) & (Ry > _LINEAR_BELOW)
-    alone = binary_capacity(bias(Rx) * bias(Ry) * (1 - 2 * p))
+    alone = binary_capacity(a * b * (1 - 2 * p))
     return jnp.where(both, alone, linear * (1 - 2 * p) ** 2)
