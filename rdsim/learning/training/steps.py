@@ -86,39 +86,45 @@ def advance(
     """
     optimiser = plan.optimiser()
 
-    def one_run(
-        state: Any, moments: Any, key: Key[Array, ""], setting: Any, stopped: Array
+    def step(
+        t: Array,
+        state: Any,
+        moments: Any,
+        failed: Array,
+        key: Key[Array, ""],
+        setting: Any,
+        stopped: Array,
     ) -> tuple[Any, Any, Array]:
-        def step(t: Array, before: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
-            state, moments, failed = before
-            batch_key, loss_key = jax.random.split(jax.random.fold_in(key, t))
-            progress = jnp.float32(t / plan.steps)
+        """Take step t of one run."""
+        batch_key, loss_key = jax.random.split(jax.random.fold_in(key, t))
+        progress = jnp.float32(t / plan.steps)
 
-            def loss(values: ArrayLike) -> Array:
-                batch = draw(batch_key, data)
-                model = nnx.merge(layout.graph, values)
-                return learner.loss(model, batch, loss_key, setting, progress)[0]
+        def loss(values: ArrayLike) -> Array:
+            batch = draw(batch_key, data)
+            model = nnx.merge(layout.graph, values)
+            return learner.loss(model, batch, loss_key, setting, progress)[0]
 
-            value, gradients = jax.value_and_grad(loss)(layout.state(state))
-            gradient = vector(gradients)
-            update, next_moments = optimiser.update(gradient, moments, state)
-            finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradient))
-            failed = jnp.where(finite, failed, jnp.minimum(failed, t))
-            active = (failed == plan.steps) & ~stopped
+        value, gradients = jax.value_and_grad(loss)(layout.state(state))
+        gradient = vector(gradients)
+        update, next_moments = optimiser.update(gradient, moments, state)
+        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradient))
+        failed = jnp.where(finite, failed, jnp.minimum(failed, t))
+        active = (failed == plan.steps) & ~stopped
 
-            def if_active(new: Array, old: Array) -> Array:
-                return jnp.where(active, new, old)
+        def if_active(new: Array, old: Array) -> Array:
+            return jnp.where(active, new, old)
 
-            moments = jax.tree.map(if_active, next_moments, moments)
-            return if_active(optax.apply_updates(state, update), state), moments, failed
+        moments = jax.tree.map(if_active, next_moments, moments)
+        return if_active(optax.apply_updates(state, update), state), moments, failed
 
-        start = (state, moments, jnp.int32(plan.steps))
-        span = carry["step"], carry["step"] + count
-        state, moments, failed = jax.lax.fori_loop(*span, step, start)
-        return state, moments, jnp.where(stopped, plan.steps, failed)
+    def steps(t: Array, before: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
+        of_runs = (*before, keys, settings, carry["stopped"])
+        return jax.vmap(step, in_axes=(None, 0, 0, 0, 0, 0, 0))(t, *of_runs)
 
-    state, moments, failed = jax.vmap(one_run)(
-        carry["state"], carry["optimiser"], keys, settings, carry["stopped"]
-    )
+    # Runs side by side inside the loop: of a loop inside, JAX would trace and batch the body twice more.
+    start = (carry["state"], carry["optimiser"], jnp.full(keys.shape, plan.steps, jnp.int32))
+    span = carry["step"], carry["step"] + count
+    state, moments, failed = jax.lax.fori_loop(*span, steps, start)
+    failed = jnp.where(carry["stopped"], plan.steps, failed)
     after = carry | {"state": state, "optimiser": moments, "step": carry["step"] + count}
     return after, failed
