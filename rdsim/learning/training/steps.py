@@ -58,11 +58,16 @@ def first_carry(state: Float[Array, "r p"], plan: Schedule) -> dict[str, Any]:
 
 
 # LLVM's first level of optimisation: a step is as fast, to measurement, as at the third, most of its time being
-# spent in products of matrices, and compiles in two thirds to three quarters of the time.
+# spent in products of matrices, and compiles in two thirds to three quarters of the time. Who asks JAX for few
+# optimisations (JAX_DISABLE_MOST_OPTIMIZATIONS) gets none, and compiles in a third of that.
 @partial(
     jax.jit,
     static_argnames=("learner", "layout", "plan", "draw"),
-    compiler_options={"xla_backend_optimization_level": 1},
+    compiler_options={
+        "xla_backend_optimization_level": int(
+            not jax.config.values.get("jax_disable_most_optimizations")
+        )
+    },
 )
 def advance(
     carry: dict[str, Any],
