@@ -75,9 +75,8 @@ class ProductQuantizer(DeterministicCode):
     @property
     def codewords(self) -> Float[Array, "k d"]:
         """Every combination of the blocks' codewords, shape (K, d), the last block fastest."""
-        choice = jnp.unravel_index(jnp.arange(self._size), self._counts)
-        parts = [book[place] for book, place in zip(self.codebooks, choice, strict=True)]
-        return jnp.concatenate(parts, axis=1) @ self.rotation + self.centre
+        _ = self._size  # refuses a code of more codewords
+        return _codewords(self)
 
     @property
     def _counts(self) -> tuple[int, ...]:
@@ -155,6 +154,13 @@ class ProductQuantizer(DeterministicCode):
 def _blocks(code: ProductQuantizer, points: Float[Array, "n d"]) -> list[Float[Array, "n s"]]:
     ends = np.cumsum([book.shape[1] for book in code.codebooks])[:-1]
     return jnp.split((points - code.centre) @ code.rotation.T, ends, axis=1)
+
+
+@jax.jit
+def _codewords(code: ProductQuantizer) -> Float[Array, "k d"]:
+    choice = jnp.unravel_index(jnp.arange(code._size), code._counts)
+    parts = [book[place] for book, place in zip(code.codebooks, choice, strict=True)]
+    return jnp.concatenate(parts, axis=1) @ code.rotation + code.centre
 
 
 @jax.jit

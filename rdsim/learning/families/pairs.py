@@ -188,7 +188,8 @@ def array_pairs(
     arrays = (np.asarray(x), np.asarray(y), np.asarray(labels))
 
     def chosen(rows: np.ndarray) -> Triples:
-        queries, items, classes = (jnp.asarray(array[rows]) for array in arrays)
+        # jnp.asarray would compile a program for every shape.
+        queries, items, classes = (jax.device_put(array[rows]) for array in arrays)
         return queries, items, classes
 
     return ItemPairs(chosen(order[aside:]), chosen(order[:aside]))

@@ -97,9 +97,16 @@ def embedded_code(
     item_code("code", code)
     points = training_items(items)
     channel = code.channel(embedded_items(embed, parameters, points))
+    return EmbeddedCode(
+        embed=embed, parameters=parameters, code=code, codewords=_means(channel, points)
+    )
+
+
+@jax.jit
+def _means(channel: Float[Array, "n k"], points: Float[Array, "n d"]) -> Float[Array, "k d"]:
+    """Mean of the points of each codeword; the common mean for one that has none."""
     mass = channel.sum(axis=0)[:, None]
-    mean = jnp.where(mass > 0, channel.T @ points / jnp.where(mass > 0, mass, 1.0), points.mean(0))
-    return EmbeddedCode(embed=embed, parameters=parameters, code=code, codewords=mean)
+    return jnp.where(mass > 0, channel.T @ points / jnp.where(mass > 0, mass, 1.0), points.mean(0))
 
 
 def embedding(name: str, value: Any) -> tuple[Callable[[Any, Array], Array], Any]:
