@@ -253,8 +253,9 @@ def _item_bounds(
     x = np.append(1.0 - reward, least)
     y = np.append(nats / np.log(2.0), float(shared.stored_rate))
     if many_classes(joint.programme()):
-        by_groups = joint.converse_by_groups().rate_at(D) if goals.size else 0.0
-        return (x, y), np.maximum(converse, by_groups)
+        if goals.size:
+            converse = np.maximum(converse, joint.converse_by_groups().rate_at(D))
+        return (x, y), converse
     # The converse for joint encoders: supporting lines at a few slopes. A line is lowered by the gap it was solved
     # to, so that a rough tolerance costs tightness and not validity.
     rough = jnp.asarray(_ROUGH if classes <= _FAST else _ROUGHER)
@@ -265,7 +266,8 @@ def _item_bounds(
     # In units of what a bit earns on average if items are stored whole: the curve bends around
     # that slope.
     slopes = chosen * span / float(shared.stored_rate)
-    converse = np.maximum(converse, at_slopes(joint, slopes).line(D))
+    if goals.size:  # where no rate suffices for any, there is nothing to bound
+        converse = np.maximum(converse, at_slopes(joint, slopes).line(D))
     if classes <= _FAST:
         points = at_slopes(shared, slopes[chosen <= _STEEP])
         x, y = np.append(x, points.x), np.append(y, points.upper)
