@@ -198,7 +198,7 @@ def _twins(
         LOSS,
         competitors=ranks.size - 1,
         tied=ranks.tied,
-        dimension=float(np.clip(small.diagnostics["item_dimension"], 4.0, 1024.0)),
+        dimension=float(np.clip(small.item_dimension[small.reference], 4.0, 1024.0)),
     )
     whole = [1 - float(isotropic.loss(math.inf, log2_size=size)) for size in log2_size]
     coded = 1 - isotropic.loss(bits, log2_size=log2_size[-1])

@@ -6,7 +6,7 @@ import numpy as np
 
 from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.data.vectors import Vectors
-from rdsim.embeddings.spaces import Similarity, unit
+from rdsim.embeddings.spaces import Similarity, Space, unit
 
 _LOOKED_AT: Final = 20_000
 """Most rows that are looked at, evenly spread."""
@@ -37,16 +37,35 @@ def diagnose(task: RetrievalTask, similarity: Similarity) -> dict[str, float]:
         side = given / (np.abs(given).max() or 1.0)
         # The cosine compares directions: lengths are no dimension of them.
         compared = unit(side) if similarity == "cosine" else side
-        values = np.maximum(
-            np.linalg.eigvalsh(np.cov(compared.T, bias=True).reshape(2 * (side.shape[1],))), 0
-        )
-        length = np.linalg.norm(side, axis=1)
-        found[f"{name}_dimension"] = float(values.sum() ** 2 / max((values**2).sum(), 1e-300))
-        found[f"{name}_norm_spread"] = float(length.std() / max(length.mean(), 1e-300))
+        found[f"{name}_dimension"] = _dimension(compared)
+        found[f"{name}_norm_spread"] = _length_spread(side)
         plural = {"query": "queries", "item": "items"}[name]
         found[f"zero_{plural}"] = float((given == 0).all(axis=1).mean())
     found["copied_items"] = task.copies / len(task.items)
     return found
+
+
+def of_directions(items: Vectors, space: Space) -> tuple[float, float]:
+    """Return the effective dimension of the directions of items in a space, and the spread of their lengths by its mean.
+
+    The spread is zero where the space compares directions alone.
+    """
+    there = space.items(_sample(items))
+    there = there / (np.abs(there).max() or 1.0)
+    spread = 0.0 if space.similarity == "cosine" else _length_spread(there)
+    return _dimension(unit(there)), spread
+
+
+def _dimension(points: np.ndarray) -> float:
+    """Participation ratio of the eigenvalues of the covariance."""
+    covariance = np.cov(points.T, bias=True).reshape(2 * (points.shape[1],))
+    values = np.maximum(np.linalg.eigvalsh(covariance), 0)
+    return float(values.sum() ** 2 / max((values**2).sum(), 1e-300))
+
+
+def _length_spread(points: np.ndarray) -> float:
+    length = np.linalg.norm(points, axis=1)
+    return float(length.std() / max(length.mean(), 1e-300))
 
 
 def _sample(vectors: Vectors) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from rdsim.embeddings.canonical import CANONICAL, SHARED, Canonical, variables
 from rdsim.embeddings.data.splits import Split, kept_back
 from rdsim.embeddings.data.task import RetrievalTask
+from rdsim.embeddings.diagnostics import of_directions
 from rdsim.embeddings.progress import Progress
 from rdsim.embeddings.ranks import Stored, TargetRanks, streamed_ranks
 from rdsim.embeddings.rescoring import candidates, rescored
@@ -73,6 +74,8 @@ class Part:
     canonical: Canonical
     held_out: np.ndarray
     chosen: str
+    directions: Mapping[str, tuple[float, float]]
+    """By space: effective dimension of the items' directions, and spread of their lengths where these count."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +149,7 @@ class Fold:
             informative,
             informative.measured(self.ranked),
             best.name,
+            {space.name: of_directions(self.ranked.items, space) for space in spaces},
         )
 
     def _keep(self, name: str, function: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:

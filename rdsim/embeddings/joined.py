@@ -107,6 +107,8 @@ def joined_report(
         group_shares=np.stack([np.pad(s, (0, most_items - len(s))) for _, s in sizes]),
         correlations=np.mean([c[:width] for c in held], axis=0),
         fitted_correlations=first.canonical.correlations[:width],
+        item_dimension=np.array([first.directions[space][0] for space in spaces]),
+        item_length_spread=np.array([first.directions[space][1] for space in spaces]),
         allocation=np.stack(
             [allocation(first.canonical.correlations, b)[:width] for b in plan.bits]
         ),

@@ -82,6 +82,9 @@ class EmbeddingReport:
         group_shares: of each fold, the share of the queries whose group has m items, from m = 0 on, shape (F, S).
         correlations: canonical correlations on the pairs that were ranked, shape (k,).
         fitted_correlations: those on pairs held back from the fit, by which bits are allocated.
+        item_dimension: effective dimension of the items' directions in the space of each line, shape (L,).
+        item_length_spread: standard deviation of the items' lengths there by their mean, shape (L,); zero where only
+            directions are compared.
         allocation: bits of each canonical coordinate in the transform code at each of
             `converse_bits`, shape (B, k).
         whole: vectors as given, ranked on the whole task; None where dimensions differ.
@@ -124,6 +127,8 @@ class EmbeddingReport:
     group_shares: Float[np.ndarray, "f s"]
     correlations: Float[np.ndarray, " k"]
     fitted_correlations: Float[np.ndarray, " k"]
+    item_dimension: Float[np.ndarray, " l"]
+    item_length_spread: Float[np.ndarray, " l"]
     allocation: Int[np.ndarray, "b k"]
     whole: Whole | None
     diagnostics: dict[str, float]

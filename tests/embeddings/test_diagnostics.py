@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from rdsim.embeddings import retrieval_task
-from rdsim.embeddings.diagnostics import MEANING, diagnose
+from rdsim.embeddings.data.vectors import Vectors
+from rdsim.embeddings.diagnostics import MEANING, diagnose, of_directions
+from rdsim.embeddings.spaces import Space
 
 
 def test_the_unit_of_length_changes_nothing():
@@ -33,3 +35,24 @@ def test_lengths_are_no_dimension_where_directions_are_compared():
     assert found["item_dimension"] == pytest.approx(wanted, rel=1e-9)
     by_length = diagnose(retrieval_task(queries, longer), "inner product")
     assert by_length["item_dimension"] < 0.9 * wanted
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "inner product", "L2"])
+def test_directions_are_those_of_the_space_in_which_items_are_compared(similarity):
+    """Twelve coordinates as given, of which a space keeps four of equal variance; one item in ten is eight times longer."""
+    rng = np.random.default_rng(7)
+    items = rng.normal(size=(4000, 12)) * np.repeat([1.0, 3.0], [4, 8])
+    items[::10] *= 8
+    space = Space(
+        name="canonical",
+        similarity=similarity,
+        query_centre=np.zeros(12),
+        item_centre=np.zeros(12),
+        query_map=np.eye(12)[:, :4],
+        item_map=np.eye(12)[:, :4],
+    )
+    dimension, spread = of_directions(Vectors([items]), space)
+    assert dimension == pytest.approx(4, abs=0.02)
+    # Lengths of four normal coordinates have mean 1.880 and mean square 4; mixed they have 1.7 and 7.3 times those.
+    mixed = np.sqrt(7.3 * 4 / (1.7 * 1.880) ** 2 - 1)
+    assert spread == pytest.approx(0.0 if similarity == "cosine" else mixed, rel=0.03)

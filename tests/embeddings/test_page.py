@@ -19,11 +19,13 @@ from rdsim.embeddings.models.gaussian import (
     held_out_correlations,
     ideal_codes,
 )
+from rdsim.embeddings.models.isotropic import isotropic_twin
 from rdsim.embeddings.models.sizes import sized_lines
 from rdsim.embeddings.models.twin import (
     CODE_BITS,
     CODE_LOSSES,
     GAUSSIAN,
+    ISOTROPIC,
     code_metrics,
     converse_metrics,
     converse_of_each,
@@ -295,6 +297,31 @@ def test_ranks_that_are_nearly_all_first_are_said_to_tell_little(report):
     )
     said = [sum("Nearly all targets" in line for line in verdicts(r)) for r in (report, saturated)]
     assert said == [0, 1]
+
+
+def test_C27_the_isotropic_twin_has_the_dimension_of_the_space_it_is_calibrated_in(report):
+    line = report.models.calibrated_to
+    said = f"directions of {report.item_dimension[line]:.0f} equal coordinates (the items' effective dimension in the space"
+    assert f"{said} “{report.spaces[line]}”)" in report.models.twin(ISOTROPIC).assumes
+    wider = report.item_dimension.copy()
+    wider[line] = 40.4
+    other = isotropic_twin(dataclasses.replace(report, item_dimension=wider), line)
+    assert "directions of 40 equal coordinates" in str(other["assumes"])
+
+
+def test_a_model_of_directions_is_doubted_where_lengths_count(report):
+    """From a spread on that moves scores as much as directions do; a model that is doubted is not praised."""
+    line, twin = report.models.calibrated_to, report.models.twin(ISOTROPIC)
+    least = 1 / math.sqrt(report.item_dimension[line])
+    for factor, doubted in ((0.99, False), (1.01, True)):
+        spread = np.full(len(report.lines), factor * least)
+        found = dataclasses.replace(report, item_length_spread=spread, similarity="L2")
+        said = [line for line in verdicts(found) if ISOTROPIC in line]
+        assert ("here lengths count: under the similarity L2" in said[0]) == doubted
+        assert (f"standard deviation is {factor * least:.0%} of their mean" in said[0]) == doubted
+        assert any("No measured code contradicts" in one for one in said) == (not doubted)
+        assert (f"in the {twin.name} (doubtful model)" in target_rows(found)[0][2 + 2]) == doubted
+        assert "(model)" in target_rows(found)[0][2]
 
 
 def test_the_bits_of_a_target_are_where_the_lines_pass_it(report):

@@ -48,7 +48,7 @@ _FINENESS: Final = 0.05
 
 def isotropic_twin(report: EmbeddingReport, line: int) -> dict[str, Any]:
     """Fit the twin, and compute its lines."""
-    dimension = float(np.clip(report.diagnostics["item_dimension"], 4.0, 1024.0))
+    dimension = float(np.clip(report.item_dimension[line], 4.0, 1024.0))
     bits = np.append(CODE_BITS, np.inf)
     gains = gains_of(report.query, report.grade)
     if gains.targets == 1:
@@ -78,7 +78,7 @@ def isotropic_twin(report: EmbeddingReport, line: int) -> dict[str, Any]:
     mean = float(twin.probabilities @ twin.correlations)
     spread = math.sqrt(float(twin.probabilities @ (twin.correlations - mean) ** 2))
     assumes = (
-        f"directions of {dimension:.0f} equal coordinates (the items' effective dimension) whose "
+        f"directions of {dimension:.0f} equal coordinates (the items' effective dimension in the space “{report.spaces[line]}”) whose "
         f"correlation differs from pair to pair, {mean:.2f} with a standard deviation of {spread:.2f}"
     )
     if gains.targets > 1:

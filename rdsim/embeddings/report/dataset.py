@@ -57,6 +57,8 @@ def dataset(report: EmbeddingReport) -> xarray.Dataset:
         "group_shares": (("fold", "group_items"), report.group_shares, one),
         "correlations": ("coordinate", report.correlations, one),
         "fitted_correlations": ("coordinate", report.fitted_correlations, one),
+        "item_dimension": ("line", report.item_dimension, one),
+        "item_length_spread": ("line", report.item_length_spread, one),
         "allocation": (("rate", "coordinate"), report.allocation, bits),
         "diagnostics": ("diagnostic", np.array(list(report.diagnostics.values()), float)),
     }

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from rdsim.embeddings.quality import METRICS
-from rdsim.embeddings.report.words import LEAST_BITS, rounded_down
+from rdsim.embeddings.report.words import LEAST_BITS, rounded_down, standing
 from rdsim.embeddings.result import EmbeddingReport
 
 FRACTIONS: Final = (0.90, 0.95, 0.99)
@@ -19,7 +19,7 @@ def target_rows(found: EmbeddingReport) -> Rows:
     twins = () if found.models is None else found.models.twins
     header = ["of the uncompressed MRR", "fewest measured bits that keep it"]
     for twin in twins:
-        model = "refuted model" if twin.refuted_by(found).size else "model"
+        model = standing(found, twin)
         header.append(f"ideal codes in the {twin.name} ({model})")
         header.append(f"any code of one codebook in the {twin.name} ({model})")
     header += ["any code of one codebook, on any data (proved)", "any system, on any data (proved)"]

@@ -44,6 +44,12 @@ _SATURATED: Final = 0.95
 """MRR beyond which ranks do not tell how strong correlations are."""
 _MOVED: Final = 0.1
 """Calibration error of the MRR from which on a twin is not relied on."""
+_LENGTHS_COUNT: Final = 1.0
+"""Spread of lengths by their mean, times the root of the effective dimension n, from which on lengths matter.
+
+Under L2 the score of a random item y for a query of its length varies by |y|^2 / sqrt(n) with its direction and by |y|^2
+times the spread with its length: from one on, length decides more than direction does. Gaussian points of n equal
+coordinates, whose lengths no model need treat apart, have 0.71."""
 
 
 def sentences(found: EmbeddingReport) -> list[str]:
@@ -222,20 +228,9 @@ def verdicts(found: EmbeddingReport) -> list[str]:
     said: list[str] = []
     if found.models is None:
         return said
-    best = found.values("mrr")[found.models.calibrated_to]
     for twin in found.models.twins:
-        if twin.name == ISOTROPIC and best > _SATURATED:
-            said.append(
-                f"Nearly all targets rank first (an MRR of {best:.3f}), so that ranks do not tell how strong the "
-                f"correlations of pairs are: the {twin.name} may take them for far too strong, and its bits are then far "
-                "too few. Do not rely on its lines."
-            )
-        if abs(twin.error) > _MOVED:
-            said.append(
-                f"Calibration moved the {twin.name} far ({twin.error:+.3f}): its correlations are not those "
-                "of the data, as happens where too few pairs were fitted for so many coordinates. Do not rely "
-                "on its lines."
-            )
+        doubted = doubts(found, twin)
+        said += [f"{doubt} Do not rely on its lines." for doubt in doubted]
         above = twin.refuted_by(found)
         if above.size:
             first = above[np.argmin(found.bits[above])]
@@ -246,12 +241,45 @@ def verdicts(found: EmbeddingReport) -> list[str]:
                 f"{found.values('mrr')[first]:.3f} (the model's converse: {twin.converse[at, 0]:.3f} at "
                 f"{twin.converse_bits[at]:.0f} bits). Its lines say nothing of what better codes could do."
             )
-        else:
+        elif not doubted:
             said.append(
                 f"No measured code contradicts the {twin.name}. Its converse is proved of the model all the same, "
                 "not of the data."
             )
     return said
+
+
+def doubts(found: EmbeddingReport, twin: Twin) -> list[str]:
+    """Say why a model is not to be relied on, whether or not a measured code contradicts it."""
+    said: list[str] = []
+    assert found.models is not None  # it has this twin
+    line = found.models.calibrated_to
+    best, spread = found.values("mrr")[line], found.item_length_spread[line]
+    if twin.name == ISOTROPIC and best > _SATURATED:
+        said.append(
+            f"Nearly all targets rank first (an MRR of {best:.3f}), so that ranks do not tell how strong the "
+            f"correlations of pairs are: the {twin.name} may take them for far too strong, and its bits are then far "
+            "too few."
+        )
+    if twin.name == ISOTROPIC and spread * math.sqrt(found.item_dimension[line]) > _LENGTHS_COUNT:
+        said.append(
+            f"The {twin.name} is a model of directions, and here lengths count: under the similarity "
+            f"{found.similarity}, those of the items in the space “{found.spaces[line]}” decide more than directions do "
+            f"(their standard deviation is {spread:.0%} of their mean). It does not count the bits that store a length."
+        )
+    if abs(twin.error) > _MOVED:
+        said.append(
+            f"Calibration moved the {twin.name} far ({twin.error:+.3f}): its correlations are not those "
+            "of the data, as happens where too few pairs were fitted for so many coordinates."
+        )
+    return said
+
+
+def standing(found: EmbeddingReport, twin: Twin) -> str:
+    """Name what a twin is to the reader of a table."""
+    if twin.refuted_by(found).size:
+        return "refuted model"
+    return "doubtful model" if doubts(found, twin) else "model"
 
 
 def allocation_words(found: EmbeddingReport) -> str:
