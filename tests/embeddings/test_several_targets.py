@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from scipy.stats import hypergeom
 
 from rdsim.embeddings import METRICS, Targets, measure_embeddings, retrieval_task, with_models
 from rdsim.embeddings.models.isotropic import code_of_several
@@ -71,6 +72,22 @@ def test_C31_the_isotropic_twin_has_every_metric_of_several_targets(report):
         drawn = twin.converse_bits >= twin.bits[0]
         found = np.interp(np.log(twin.converse_bits[drawn]), np.log(twin.bits), line)
         assert (found <= bound[drawn]).all()
+
+
+def test_in_other_databases_a_query_keeps_all_its_targets(report):
+    """Of 32 items 29 compete with the first of three targets, drawn from all that are no targets of the query."""
+    sizes = report.models.sizes
+    (place,) = np.flatnonzero(sizes.log2_size == 5.0)
+    (here,) = np.flatnonzero(np.isclose(sizes.log2_size, np.log2(report.database)))
+    others = report.database - CAPTIONS
+    for row, line in enumerate(sizes.line):
+        first = report.ahead[line].reshape(-1, CAPTIONS).min(axis=1)
+        count = np.arange(32 - CAPTIONS + 1)
+        beside = hypergeom.pmf(count, others, first[:, None], 32 - CAPTIONS)
+        exact = (beside / (1 + count)).sum(axis=1).mean()
+        assert sizes.value[row, place] == pytest.approx(exact, rel=0, abs=1e-3)
+        mrr = report.values("mrr")[line]
+        assert sizes.value[row, here] == pytest.approx(mrr, rel=0, abs=1e-3)
 
 
 DIMENSION, ITEMS, TARGETS, QUERIES = 8, 120, 3, 6000

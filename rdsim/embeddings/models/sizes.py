@@ -65,16 +65,23 @@ def other_sizes(
     lines = sized_lines(report)
     if not lines.size:
         raise ValueError("every line has an MRR of 0 or 1")
-    measured = math.log2(report.database)
+    measured, targets = math.log2(report.database), targets_a_query(report)
     sizes = np.unique(
         np.append(np.arange(4.0, LARGEST_LOG2_SIZE), (measured, math.log2(1e6), LARGEST_LOG2_SIZE))
     )
+    # No other target of its query competes with the first one: of M items it has M - P beside it.
+    sizes = sizes[2.0**sizes >= targets + 1]
+    competing = sizes if targets == 1 else np.log2(2.0**sizes - (targets - 1))
     predicted = []
     for line in lines:
         ahead, tied = first_targets(report, int(line))
         predicted.append(
             predict_quality(
-                ahead, CODE_LOSSES[0], competitors=report.database - 1, log2_size=sizes, tied=tied
+                ahead,
+                CODE_LOSSES[0],
+                competitors=report.database - targets,
+                log2_size=competing,
+                tied=tied,
             )
         )
     twin_sizes = np.zeros(0)
@@ -83,7 +90,6 @@ def other_sizes(
         twin_sizes = np.linspace(measured, max(LARGEST_LOG2_SIZE, measured), _TWIN_SIZES + 1)
         space = np.array([report.kinds[line] == "space" for line in lines])
         bits = np.where(space, np.inf, report.bits[lines].astype(float))
-        targets = targets_a_query(report)
         found = ideal_codes(key, correlations, twin_sizes, CODE_LOSSES[:1], bits, targets=targets)
         twin = 1 - np.asarray(found.value)[0]
         # Vectors of another space than that of the calibration are worse than unlimited bits can be.

@@ -188,15 +188,18 @@ class Twin:
 def first_targets(
     report: EmbeddingReport, line: int
 ) -> tuple[Int[np.ndarray, " q"], Int[np.ndarray, " q"]]:
-    """Count for each query the items ahead of its best target, and those at its score."""
+    """Count for each query the items ahead of its best target, and at its score, that are no targets of it."""
     starts = np.flatnonzero(np.diff(report.query, prepend=-1))
     own = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(report.query)))
     ahead = np.minimum.reduceat(report.ahead[line], starts)
     best = report.ahead[line] == ahead[own]
     tied = np.maximum.reduceat(np.where(best, report.tied[line], 1), starts)
-    # Folds differ in size by a few items; all are taken for the smallest.
-    ahead = np.minimum(ahead, report.database - 1)
-    return ahead, np.clip(tied, 1, report.database - ahead)
+    # Targets at one score have one place: whichever of them is first, the others do not compete with it.
+    tied = tied - np.add.reduceat(best.astype(int), starts) + 1
+    competitors = report.database - targets_a_query(report)
+    # Folds, and numbers of targets, differ a little; all are taken for one size.
+    ahead = np.minimum(ahead, competitors)
+    return ahead, np.clip(tied, 1, competitors + 1 - ahead)
 
 
 def beside_targets(
