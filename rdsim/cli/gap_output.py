@@ -10,7 +10,7 @@ from rich.table import Table
 
 from rdsim.embeddings import METRICS, EmbeddingReport
 from rdsim.embeddings.report.rows import FRACTIONS
-from rdsim.embeddings.report.words import NOTE, sentences, verdicts
+from rdsim.embeddings.report.words import NOTE, cautions, sentences, verdicts
 
 _ENDS: Final = ("", "_lower", "_upper")
 
@@ -54,6 +54,7 @@ def summary(found: EmbeddingReport) -> dict[str, Any]:
     best = {share: found.line_for(share) for share in FRACTIONS}
     return {
         "sentences": sentences(found),
+        "cautions": cautions(found),
         "queries": len(found.group),
         "database": found.database,
         "similarity": found.similarity,

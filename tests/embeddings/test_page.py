@@ -33,7 +33,7 @@ from rdsim.embeddings.models.twin import (
     gains_of,
 )
 from rdsim.embeddings.report.rows import target_rows
-from rdsim.embeddings.report.words import sentences, verdicts
+from rdsim.embeddings.report.words import cautions, sentences, verdicts
 from rdsim.sources import vector_gaussian
 
 KEY = jax.random.key(11)
@@ -324,6 +324,43 @@ def test_a_model_of_directions_is_doubted_where_lengths_count(report):
         assert "(model)" in target_rows(found)[0][2]
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "inner product", "L2"])
+def test_lengths_and_zeros_that_matter_are_said_in_a_sentence(report, similarity):
+    """From the level on that the sentence names, and not below; a cosine has lengths as given alone."""
+    plain, cosine = report.reference, similarity == "cosine"
+    level = 1 / math.sqrt(report.item_dimension[plain])
+    none = {"zero_queries": 0.0, "zero_items": 0.0, "item_norm_spread": 0.0}
+    calm = dataclasses.replace(
+        report,
+        similarity=similarity,
+        diagnostics=report.diagnostics | none,
+        item_length_spread=np.zeros(len(report.lines)),
+    )
+    assert cautions(calm) == []
+    for factor in (0.99, 1.01):
+        spread = factor * level
+        found = dataclasses.replace(
+            calm,
+            diagnostics=calm.diagnostics | {"item_norm_spread": spread if cosine else 0.0},
+            item_length_spread=np.full(len(report.lines), 0.0 if cosine else spread),
+        )
+        said = cautions(found)
+        assert len(said) == (factor > 1)
+        if said:
+            assert f"{spread:.0%} of their mean. From {level:.0%} on" in said[0]
+            other = {"cosine": "inner product", "inner product": "long items", "L2": "short items"}
+            assert other[similarity] in said[0]
+            assert said[0] in found.report()
+            assert said[0] in found.page()
+    for side in ("queries", "items"):
+        zeros = calm.diagnostics | {f"zero_{side}": 0.006}
+        said = cautions(dataclasses.replace(calm, diagnostics=zeros))
+        assert len(said) == (similarity != "L2")
+        assert all(f"0.6% of the {side} as given are zero" in one for one in said)
+        fewer = calm.diagnostics | {f"zero_{side}": 0.004}
+        assert cautions(dataclasses.replace(calm, diagnostics=fewer)) == []
+
+
 def test_the_bits_of_a_target_are_where_the_lines_pass_it(report):
     twin = report.models.twin(GAUSSIAN)
     for bits, quality in zip(twin.bits[:8:2], twin.code[:8:2, 0], strict=True):
@@ -393,7 +430,10 @@ def test_the_best_target_of_a_query_counts(measured):
     )
     ahead, tied = first_targets(several, 0)
     np.testing.assert_array_equal(ahead, [1, 5, 0])
-    np.testing.assert_array_equal(tied, [2, 1, 2])
+    # Of the last query both targets stand at the best score, and none competes with the other.
+    np.testing.assert_array_equal(tied, [2, 1, 1])
+    few = dataclasses.replace(several, database=6)  # two of them targets of the query
+    np.testing.assert_array_equal(first_targets(few, 0), [[1, 4, 0], [2, 1, 1]])
 
 
 class _Tags(html.parser.HTMLParser):

@@ -10,6 +10,7 @@ from rdsim.embeddings.report.words import (
     NOTE,
     SIZES,
     allocation_words,
+    cautions,
     model_words,
     proved_words,
     sentences,
@@ -25,6 +26,7 @@ def report(found: EmbeddingReport) -> str:
     parts = [
         "# Codes for given embeddings\n",
         " ".join(sentences(found)) + "\n",
+        *(line + "\n" for line in cautions(found)),
         setting(found) + "\n",
         "## Bits for a target\n",
         table(*target_rows(found)),

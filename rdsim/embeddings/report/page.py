@@ -12,6 +12,7 @@ from rdsim.embeddings.report.words import (
     NOTE,
     SIZES,
     allocation_words,
+    cautions,
     model_words,
     proved_words,
     sentences,
@@ -63,6 +64,7 @@ def page(found: EmbeddingReport) -> str:
     parts = [
         "<h1>How many bits do these embeddings need?</h1>",
         f'<div class="said">{said}{advice}</div>',
+        "".join(f"<p>{_text(one)}</p>" for one in cautions(found)),
         _figures(found),
         "<h2>Bits for a target</h2>",
         _table(*target_rows(found), words=True),

@@ -40,6 +40,12 @@ LEAST_BITS: Final = 0.01
 """Proved bits from which on they are said: fewer are rounded down to nothing."""
 _FAR: Final = 1.5
 """Measured bits by those of the twin from which on a better code is worth looking for."""
+_ZEROS: Final = 0.005
+"""Fraction of vectors of zeros from which on they are said: less is within half a unit of the second digit of a quality."""
+_OF_ZEROS: Final = {
+    "queries": "all items tie for such a query",
+    "items": "such an item is found by chance alone",
+}
 _SATURATED: Final = 0.95
 """MRR beyond which ranks do not tell how strong correlations are."""
 _MOVED: Final = 0.1
@@ -82,6 +88,40 @@ def sentences(found: EmbeddingReport) -> list[str]:
         limit += f"; in the {twin.name}, a model of these data, ideal codes would need {model}"
     said.append(limit + ".")
     said.append(advice(found))
+    return said
+
+
+def cautions(found: EmbeddingReport) -> list[str]:
+    """Say what about the vectors a reader should know before the results: lengths that matter, and vectors of zeros."""
+    said, known = [], found.diagnostics
+    plain, cosine = found.reference, found.similarity == "cosine"
+    # Under the cosine the lengths are those of the vectors as given, and the space compares directions.
+    spread = known["item_norm_spread"] if cosine else found.item_length_spread[plain]
+    level = _LENGTHS_COUNT / math.sqrt(max(found.item_dimension[plain], 1.0))
+    if spread > level:
+        if cosine:
+            kept = (
+                "The cosine leaves lengths out: if they mean something, such as how often an item is wanted, compare with "
+                "the inner product as well."
+            )
+        else:
+            first = "short" if found.similarity == "L2" else "long"
+            kept = (
+                f"Under the similarity {found.similarity} they count, and {first} items tend to rank first whatever the query "
+                "is: compare with the cosine as well."
+            )
+        said.append(
+            f"Lengths of items matter: their standard deviation is {spread:.0%} of their mean. From {level:.0%} on, one over "
+            f"the root of the effective dimension, lengths would move scores as much as directions do. {kept}"
+        )
+    # Under L2 a vector of zeros has a distance from every other as any vector has.
+    for side, lost in _OF_ZEROS.items():
+        if found.similarity != "L2" and (share := known[f"zero_{side}"]) >= _ZEROS:
+            said.append(
+                f"{share:.1%} of the {side} as given are zero in all coordinates. They have the score zero with every "
+                f"vector, so that {lost}: about that share of the quality is lost (it is said from {_ZEROS:.1%} on, "
+                "which shows in the digits that are printed). Leave them out if they stand for missing data."
+            )
     return said
 
 
