@@ -5,7 +5,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,8 @@ from rdsim.embeddings.report.words import NOTE
 from rdsim.plotting import style
 from rdsim.plotting.gap import draw
 
+_PIECE: Final = 1 << 24
+"""Bytes of a file that are hashed at a time."""
 FILES: Final = ("gap.html", "gap.md", "gap.nc", "gap.csv", "gap.png", "gap.pdf")
 
 
@@ -85,10 +87,16 @@ def _said() -> Iterator[None]:
         raise CommandError(str(error)) from error
 
 
-def _task(queries: str, items: str, targets: str | None) -> RetrievalTask:
-    x, y = read_vectors(queries, "queries"), read_vectors(items, "items")
+def _task(
+    files_of: tuple[str, str, str | None], progress: Callable[[str, int, int], None]
+) -> RetrievalTask:
+    queries, items, targets = files_of
+    progress("reading queries", 0, 1)
+    x = read_vectors(queries, "queries")
+    progress("reading items", 0, 1)
+    y = read_vectors(items, "items")
     found = None if targets is None else read_targets(targets, len(x))
-    return retrieval_task(x, y, found)
+    return retrieval_task(x, y, found, progress=progress)
 
 
 def run(
@@ -103,13 +111,30 @@ def run(
         CommandError: if the files or what is in them, or the folder, cannot be used; it says why.
 
     """
+    with _Shown() as shown:
+        found, dataset, checkpoints = _measured(request, output, seed, models, shown.update)
+    checkpoints.clear()
+    return found, dataset
+
+
+def _measured(
+    request: Request,
+    output: Path,
+    seed: int,
+    models: bool,
+    progress: Callable[[str, int, int], None],
+) -> tuple[EmbeddingReport, xarray.Dataset, Checkpoints]:
+    """Do all of `run` but remove what an interrupted run would continue from."""
     with _said():
-        task = _task(request.queries, request.items, request.targets)
-        fit = None if request.fit is None else _task(*request.fit)
+        task = _task((request.queries, request.items, request.targets), progress)
+        fit = None if request.fit is None else _task(request.fit, progress)
         own = None
         if request.own is not None:
             codes, decoded, scores = request.own
-            own = read_own_code(codes, len(task.items), decoded=decoded, scores=scores)
+            progress("reading codes", 0, 1)
+            own = read_own_code(
+                codes, len(task.items), decoded=decoded, scores=scores, progress=progress
+            )
     writable(output, "--output")
     if folders := [name for name in FILES if (output / name).is_dir()]:
         raise CommandError(
@@ -125,26 +150,27 @@ def run(
             "seed": seed,
             "models": models,
             "request": json.loads(json.dumps(asked)),
-            "data": [_file_hash(path) for path in named if path is not None],
+            "data": [_file_hash(path, progress) for path in named if path is not None],
             "code": hash_files([Path(__file__), *library_files()]),
             "versions": versions(),
         },
     )
     checkpoints.writable("--output")
-    with checkpoints.noting_what_is_kept(), _said(), _Shown() as shown:
+    with checkpoints.noting_what_is_kept(), _said():
         found = measure_embeddings(
             jax.random.key(seed),
             task,
             fit=fit,
             own=own,
             checkpoint=checkpoints,
-            progress=shown.update,
+            progress=progress,
             **request.options,
         )
         if models:
             found = with_models(
-                jax.random.key(seed), found, checkpoint=checkpoints, progress=shown.update
+                jax.random.key(seed), found, checkpoint=checkpoints, progress=progress
             )
+        progress("writing the report", 0, 1)
         dataset = found.to_xarray().assign_attrs(
             title="Codes for given embeddings beside their limits",
             claims="C4, C27, C28, C29" if models else "C4",
@@ -155,17 +181,24 @@ def run(
         )
         dataset.attrs["data_hash"] = data_hash(dataset)
         save(found, dataset, output)
-    checkpoints.clear()
-    return found, dataset
+    return found, dataset, checkpoints
 
 
-def _file_hash(path: str) -> str:
+def _file_hash(path: str, progress: Callable[[str, int, int], None]) -> str:
     """Hash a file, or every file of a folder, a piece at a time."""
     place = Path(path) if Path(path).exists() else Path(path.partition(":")[0])
-    digest = hashlib.sha256()
-    for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+    digest, done = hashlib.sha256(), 0
+    read = sorted(place.iterdir()) if place.is_dir() else [place]
+    size = sum(file.stat().st_size for file in read)
+    for file in read:
+        one = hashlib.sha256()
         with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+            while piece := stream.read(_PIECE):
+                one.update(piece)
+                done += len(piece)
+                # In MiB, begun ones included.
+                progress(f"hashing {place.name}, MiB", -(-done >> 20), -(-size >> 20))
+        digest.update(one.digest())
     return digest.hexdigest()
 
 

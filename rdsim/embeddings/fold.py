@@ -12,7 +12,7 @@ from rdsim.embeddings.canonical import CANONICAL, SHARED, Canonical, variables
 from rdsim.embeddings.data.splits import Split, kept_back
 from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.diagnostics import of_directions
-from rdsim.embeddings.progress import Progress
+from rdsim.embeddings.progress import Progress, of_stage
 from rdsim.embeddings.ranks import Stored, TargetRanks, streamed_ranks
 from rdsim.embeddings.rescoring import candidates, rescored
 from rdsim.embeddings.spaces import (
@@ -178,10 +178,15 @@ class Fold:
     def _chosen(self, spaces: list[Space], validated: RetrievalTask) -> Space:
         if self.plan.space != "auto":
             return next(space for space in spaces if space.name == self.plan.space)
-        gains = self._keep(
-            "spaces",
-            lambda: {"gains": np.stack([uncompressed_gains(one, validated) for one in spaces])},
-        )["gains"]
+
+        def compared() -> dict[str, Any]:
+            gains = []
+            for number, one in enumerate(spaces):
+                self.plan.progress("choosing a space", number, len(spaces))
+                gains.append(uncompressed_gains(one, validated))
+            return {"gains": np.stack(gains)}
+
+        gains = self._keep("spaces", compared)["gains"]
         of_query = validated.query_group[validated.targets.query[: gains.shape[1]]]
         order = sorted(range(len(spaces)), key=lambda i: SIMPLEST_FIRST.index(spaces[i].name))
         return spaces[simplest(gains, of_query, order)]
@@ -202,15 +207,16 @@ class Fold:
             stored,
             self.ranked.targets.query,
             self.ranked.targets.item,
-            progress=lambda done, total: self.plan.progress(stage, done, total),
+            progress=of_stage(self.plan.progress, stage),
         )
 
     def _rescored(
-        self, space: Space, features: np.ndarray, stored: Stored, found: Any
+        self, stage: str, space: Space, features: np.ndarray, stored: Stored, found: Any
     ) -> dict[str, Any]:
         """Rank the first candidates of a code again by the vectors uncompressed, in the space in which codes work."""
         began = time.perf_counter()
-        chosen_items = candidates(features, stored, self.plan.rescore)
+        looking = of_stage(self.plan.progress, f"{stage}: candidates")
+        chosen_items = candidates(features, stored, self.plan.rescore, looking)
         ranks = rescored(
             as_ranks(found),
             chosen_items,
@@ -218,6 +224,7 @@ class Fold:
             stored_vectors(space, self.ranked.items, self.ranked.first_copy),
             self.ranked.targets.query,
             self.ranked.targets.item,
+            of_stage(self.plan.progress, f"{stage}: ranking again"),
         )
         seconds = float(found["search"]) + time.perf_counter() - began
         return {"ahead": ranks.ahead, "tied": ranks.tied, "search": seconds}
@@ -245,7 +252,7 @@ class Fold:
         stage = f"{system.name} {rate}"
 
         def ranked() -> dict[str, Any]:
-            self.plan.progress(stage, 0, 1)
+            self.plan.progress(f"{stage}: fitting", 0, 1)
             given, began = training(), time.perf_counter()
             code = system.make(given, rate)
             if code is None:
@@ -257,7 +264,9 @@ class Fold:
     def _read(
         self, stage: str, code: FittedCode, seconds: float, given: Training
     ) -> dict[str, Any]:
-        stored, encoding = encoded(code, self.ranked.items)
+        stored, encoding = encoded(
+            code, self.ranked.items, of_stage(self.plan.progress, f"{stage}: encoding")
+        )
         raw = self.ranked.queries.rows(slice(None))
         found: dict[str, Any] = {"readings": np.array(list(code.readings))}
         for number, read in enumerate(code.readings.values()):
@@ -266,7 +275,7 @@ class Fold:
             numbers |= {"bits": code.bits, "train": seconds, "encode": encoding}
             found |= {f"{field}-{number}": np.asarray(value) for field, value in numbers.items()}
             if self.plan.rescore:
-                again = numbers | self._rescored(given.space, features, stored, numbers)
+                again = numbers | self._rescored(stage, given.space, features, stored, numbers)
                 found |= {f"{field}-again{number}": np.asarray(v) for field, v in again.items()}
         return found
 
@@ -314,7 +323,9 @@ class Fold:
         plain = space
         if space.name != "as given" and self.ranked.queries.shape[1] == self.ranked.items.shape[1]:
             plain = plain_spaces(self.split.fit, self.plan.similarity)[0]
-        found = self._keep(f"own {own.name}", lambda: own_ranks(own, self.ranked, plain))
+        found = self._keep(
+            f"own {own.name}", lambda: own_ranks(own, self.ranked, plain, self.plan.progress)
+        )
         return Line(name=own.name, kind="yours", space=plain.name, numbers=found)
 
 

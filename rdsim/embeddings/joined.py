@@ -11,6 +11,7 @@ from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.data.vectors import known_rows
 from rdsim.embeddings.diagnostics import diagnose
 from rdsim.embeddings.fold import MOST_FITTED, Part, Plan, as_ranks
+from rdsim.embeddings.progress import of_stage
 from rdsim.embeddings.quality import Mean, kept, means, query_metrics
 from rdsim.embeddings.ranks import streamed_ranks
 from rdsim.embeddings.result import EmbeddingReport, Whole
@@ -80,6 +81,7 @@ def joined_report(
     tied = joined("tied")
     held = [part.held_out for part in parts]
     width = min(map(len, held))
+    looking = of_stage(plan.progress, "looking for items that were fitted to")
     return EmbeddingReport(
         lines=tuple(name for name, _ in lines),
         kinds=tuple(kinds),
@@ -117,7 +119,8 @@ def joined_report(
         | {
             "tied_targets": float((tied[reference] > 1).mean()),
             "fitted_items": max(
-                float(known_rows(split.ranked.items, split.fit.items).mean()) for split in splits
+                float(known_rows(split.ranked.items, split.fit.items, looking).mean())
+                for split in splits
             ),
         },
         similarity=plan.similarity,
@@ -162,7 +165,7 @@ def _whole(
             stored,
             ranked.targets.query,
             ranked.targets.item,
-            progress=lambda done, total: plan.progress("all items, as given", done, total),
+            progress=of_stage(plan.progress, "all items, as given"),
         )
         return {"ahead": found.ahead, "tied": found.tied}
 

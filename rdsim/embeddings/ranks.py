@@ -22,8 +22,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float, Int
 
-Progress = Callable[[int, int], None]
-"""Called with how many rows are done, and how many there are."""
+from rdsim.embeddings.progress import RowProgress, without_rows
+
 Features = Callable[[Int[np.ndarray, " n"]], tuple[np.ndarray, np.ndarray | None]]
 """Takes numbers of distinct codes; returns their features (n, F), and what is added to scores (n,)."""
 
@@ -82,7 +82,7 @@ def streamed_ranks(
     query: Int[np.ndarray, " t"],
     item: Int[np.ndarray, " t"],
     *,
-    progress: Progress = lambda _done, _all: None,
+    progress: RowProgress = without_rows,
 ) -> TargetRanks:
     """Rank the targets of queries among all stored items.
 

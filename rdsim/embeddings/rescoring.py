@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float, Int
 
+from rdsim.embeddings.progress import RowProgress, without_rows
 from rdsim.embeddings.ranks import Stored, TargetRanks
 
 _QUERIES: Final = 1024
@@ -17,11 +18,14 @@ _CODES: Final = 1 << 14
 
 
 def candidates(
-    queries: Float[np.ndarray, "q f"], stored: Stored, count: int
+    queries: Float[np.ndarray, "q f"],
+    stored: Stored,
+    count: int,
+    progress: RowProgress = without_rows,
 ) -> Int[np.ndarray, "q n"]:
     """Find the items that score highest by their codes, N of them or all."""
     number = min(count, len(stored.label))
-    codes = _best_codes(queries, stored, min(number, len(stored.multiplicity)))
+    codes = _best_codes(queries, stored, min(number, len(stored.multiplicity)), progress)
     order = np.argsort(stored.label, kind="stable")
     ends = np.cumsum(stored.multiplicity)
     found = np.empty((len(queries), number), np.int64)
@@ -37,7 +41,9 @@ def candidates(
     return found
 
 
-def _best_codes(queries: np.ndarray, stored: Stored, count: int) -> np.ndarray:
+def _best_codes(
+    queries: np.ndarray, stored: Stored, count: int, progress: RowProgress
+) -> np.ndarray:
     """Distinct codes of the highest scores, falling, the lower number first among equals."""
     small = queries.astype(np.float32)
     scores = np.full((len(queries), 0), 0, np.float32)
@@ -61,6 +67,7 @@ def _best_codes(queries: np.ndarray, stored: Stored, count: int) -> np.ndarray:
             kept_scores.append(both)
             kept_codes.append(names)
         scores, codes = np.concatenate(kept_scores), np.concatenate(kept_codes)
+        progress(min(first + _CODES, total), total)
     order = np.lexsort((codes, -scores), axis=1)
     return np.asarray(np.take_along_axis(codes, order, axis=1))
 
@@ -72,6 +79,7 @@ def rescored(
     vectors: Stored,
     query: Int[np.ndarray, " t"],
     item: Int[np.ndarray, " t"],
+    progress: RowProgress = without_rows,
 ) -> TargetRanks:
     """Rank targets after the candidates were ranked again.
 
@@ -82,6 +90,7 @@ def rescored(
         vectors: the items uncompressed.
         query: row of the query of each pair, rising.
         item: row of the target.
+        progress: called with the numbers of queries that are done and of all.
 
     Returns:
         Ranks of the pairs.
@@ -94,6 +103,8 @@ def rescored(
     tied = np.minimum(first.tied, np.maximum(first.ahead + first.tied - count, 1))
     starts = np.searchsorted(query, np.arange(len(chosen) + 1))
     for row, items in enumerate(chosen):
+        if row % _QUERIES == 0:
+            progress(row, len(chosen))
         pairs = np.arange(starts[row], starts[row + 1])
         place = (items[:, None] == item[pairs]).argmax(axis=0)
         inside = items[place] == item[pairs]
@@ -107,4 +118,5 @@ def rescored(
         resolution = (2 * features.shape[1] + 8) * 2.0**-53 * float(np.abs(scores).max() + 1)
         ahead[pairs[inside]] = (scores > own[:, None] + resolution).sum(axis=1)
         tied[pairs[inside]] = (np.abs(scores - own[:, None]) <= resolution).sum(axis=1)
+    progress(len(chosen), len(chosen))
     return TargetRanks(ahead=ahead, tied=tied, repaired=first.repaired)

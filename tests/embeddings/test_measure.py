@@ -373,6 +373,35 @@ def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task):
     assert few.values("mrr")[first] < few.values("mrr")[again] <= few.values("mrr")[few.reference]
 
 
+@pytest.mark.parametrize("by", ["decoded", "scores"])
+def test_every_stage_says_how_far_it_is(by):
+    """Each is done when it ends, but for fits, whose length nobody knows."""
+    x, y = planted(60, width=4)
+    seen: dict[str, list[tuple[int, int]]] = {}
+
+    def progress(stage, done, total):
+        seen.setdefault(stage, []).append((done, total))
+
+    task = retrieval_task(x, y, progress=progress)
+    given = y if by == "decoded" else x @ y.T
+    own = own_code(60, codes=np.round(y).astype(np.int8), **{by: given}, progress=progress)
+    measure_embeddings(
+        KEY, task, (2,), systems=("ITQ",), own=own, rescore=5, space="as given", progress=progress
+    )
+    stages = [
+        *("checking queries", "checking items", "looking for equal items", f"checking {by}"),
+        *("canonical correlations", "as given", "ITQ 2: encoding", "ITQ 2", "ITQ 2: candidates"),
+        *("ITQ 2: ranking again", "yours", "looking for items that were fitted to"),
+    ]
+    for stage in [*stages, "all items, as given"]:
+        done, total = seen[stage][-1]
+        assert done == total > 0
+        assert all(0 <= d <= t for d, t in seen[stage])
+    assert ("yours: looking for equal vectors" in seen) == (by == "decoded")
+    assert seen["ITQ 2: fitting"] == [(0, 1)]
+    assert list(seen)[:4] == stages[:4]
+
+
 def test_own_codes_are_judged_as_the_vectors_that_they_decode_to(task):
     y = task.items.rows(slice(None))
     rounded = np.round(y * 4).astype(np.int8)

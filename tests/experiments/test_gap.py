@@ -1,6 +1,7 @@
 """The report of one's own embeddings: what is refused, what is in the files, what is kept."""
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -200,6 +201,19 @@ def test_the_report_for_programs_is_json(save, tmp_path, capsys):
     }
     assert "24 were ranked" in found["models"]["missing"][0]
     assert found["bits_for"].keys() == {"90%", "95%", "99%"}
+
+
+def test_files_are_hashed_in_pieces_and_say_how_far_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(gap, "_PIECE", 1 << 20)
+    shards, seen = [bytes(3 << 19), b"two"], []
+    for number, content in enumerate(shards):
+        (tmp_path / f"shard_{number}").write_bytes(content)
+    digests = [hashlib.sha256(content).digest() for content in shards]
+    for path, wanted in ((tmp_path, b"".join(digests)), (tmp_path / "shard_1", digests[1])):
+        found = gap._file_hash(str(path), lambda *stage: seen.append(stage))
+        assert found == hashlib.sha256(wanted).hexdigest()
+    whole = f"hashing {tmp_path.name}, MiB"
+    assert seen == [(whole, 1, 2), (whole, 2, 2), (whole, 2, 2), ("hashing shard_1, MiB", 1, 1)]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from rdsim import validation
 from rdsim.embeddings.data.formats import READERS, read_table
 from rdsim.embeddings.data.vectors import Vectors, as_vectors, first_copies
+from rdsim.embeddings.progress import Progress, of_stage, without_progress
 from rdsim.number_types import ArrayLike
 from rdsim.transformations import on_host
 
@@ -70,6 +71,8 @@ def retrieval_task(
     queries: Vectors | ArrayLike,
     items: Vectors | ArrayLike,
     targets: ArrayLike | None = None,
+    *,
+    progress: Progress = without_progress,
 ) -> RetrievalTask:
     """Check queries, items and targets.
 
@@ -79,17 +82,21 @@ def retrieval_task(
         targets: row of the item of each query, shape (Q,), or of several, shape (Q, k), -1 where there is
             no further one; or triples (query, item, grade), shape (T, 3) of floats, as `read_targets`
             returns them. By default item i is the target of query i.
+        progress: called as progress(stage, done, total) while vectors are read.
 
     Returns:
         The task; queries without a target are counted and left out.
 
     """
-    x, y = as_vectors("queries", queries), as_vectors("items", items)
+    x, y = (
+        as_vectors(name, given, progress=progress)
+        for name, given in (("queries", queries), ("items", items))
+    )
     if len(y) < 2:
         raise ValueError(f"items must be at least 2, got {len(y)}")
     pairs = _pairs(targets, len(x), len(y))
     used, query = np.unique(pairs.query, return_inverse=True)
-    first = first_copies(y)
+    first = first_copies(y, of_stage(progress, "looking for equal items"))
     query_group, item_group = _groups(query, pairs.item, len(used), first)
     return RetrievalTask(
         queries=x.take(used),

@@ -13,6 +13,13 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from rdsim import number_types, validation
+from rdsim.embeddings.progress import (
+    Progress,
+    RowProgress,
+    of_stage,
+    without_progress,
+    without_rows,
+)
 from rdsim.number_types import ArrayLike
 
 BLOCK_ENTRIES: Final = 1 << 23
@@ -69,11 +76,14 @@ class Vectors:
                 found[here] = _read(source, places[here] - start)
         return found
 
-    def blocks(self, entries: int = BLOCK_ENTRIES) -> Iterator[tuple[int, np.ndarray]]:
+    def blocks(
+        self, entries: int = BLOCK_ENTRIES, *, progress: RowProgress = without_rows
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Read all rows in turn: the number of the first row of a block, and the block."""
         step = max(1, entries // self.shape[1])
         for start in range(0, len(self), step):
             yield start, self.rows(slice(start, start + step))
+            progress(min(start + step, len(self)), len(self))
 
 
 def _read(source: Any, places: np.ndarray) -> Any:
@@ -92,12 +102,15 @@ def working_type(dtype: Any) -> type:
     return np.float32 if small or np.dtype(dtype).kind == "b" else number_types.working_type(dtype)
 
 
-def as_vectors(name: str, value: Vectors | ArrayLike) -> Vectors:
+def as_vectors(
+    name: str, value: Vectors | ArrayLike, *, progress: Progress = without_progress
+) -> Vectors:
     """Check that a value holds vectors, one a row, all of them finite.
 
     Args:
         name: of the argument, for messages.
         value: an array of shape (N, d), or `Vectors`.
+        progress: called as progress(stage, done, total) while they are read.
 
     Returns:
         The vectors, unread if they were.
@@ -118,7 +131,7 @@ def as_vectors(name: str, value: Vectors | ArrayLike) -> Vectors:
             )
         found = Vectors([array])
     most = validation.LARGEST_COORDINATE
-    for start, block in found.blocks():
+    for start, block in found.blocks(progress=of_stage(progress, f"checking {name}")):
         # NaN stays NaN, and what float32 cannot hold is no bound for it.
         limit = min(most, float(np.finfo(block.dtype).max))
         if not (fine := np.abs(block).max(axis=1) <= limit).all():
@@ -131,24 +144,26 @@ def as_vectors(name: str, value: Vectors | ArrayLike) -> Vectors:
     return found
 
 
-def first_copies(vectors: Vectors) -> Int[np.ndarray, " n"]:
+def first_copies(vectors: Vectors, progress: RowProgress = without_rows) -> Int[np.ndarray, " n"]:
     """Find for each row the first row that equals it."""
-    _, first, place = np.unique(_digests(vectors), return_index=True, return_inverse=True)
+    _, first, place = np.unique(_digests(vectors, progress), return_index=True, return_inverse=True)
     return np.asarray(first[place.reshape(-1)], np.int64)
 
 
-def known_rows(vectors: Vectors, others: Vectors) -> Bool[np.ndarray, " n"]:
+def known_rows(
+    vectors: Vectors, others: Vectors, progress: RowProgress = without_rows
+) -> Bool[np.ndarray, " n"]:
     """Say of each row whether others have one that equals it."""
-    return np.isin(_digests(vectors), _digests(others))
+    return np.isin(_digests(vectors, progress), _digests(others, progress))
 
 
-def _digests(vectors: Vectors) -> np.ndarray:
+def _digests(vectors: Vectors, progress: RowProgress) -> np.ndarray:
     """Hash every row, 128 bits of its bytes, so that rows can be compared that are not in memory.
 
     Among 2^32 different rows two have one hash with a probability below 2^-64.
     """
     digests = np.empty(len(vectors), "V16")
-    for start, block in vectors.blocks():
+    for start, block in vectors.blocks(progress=progress):
         # Zero and minus zero are equal and have different bytes.
         content = np.ascontiguousarray(block + block.dtype.type(0))
         width = content.dtype.itemsize * content.shape[1]

@@ -9,6 +9,7 @@ from jaxtyping import Float, Integer
 
 from rdsim.embeddings.canonical import Canonical
 from rdsim.embeddings.data.vectors import Vectors, first_copies
+from rdsim.embeddings.progress import RowProgress, without_rows
 from rdsim.embeddings.ranks import Stored
 from rdsim.embeddings.spaces import Space
 
@@ -61,10 +62,12 @@ Maker = Callable[[Training, int], FittedCode | None]
 """Fits a code of so many bits; None where there is none of that size."""
 
 
-def encoded(code: FittedCode, items: Vectors) -> tuple[Stored, float]:
+def encoded(
+    code: FittedCode, items: Vectors, progress: RowProgress = without_rows
+) -> tuple[Stored, float]:
     """Encode all items, in blocks; return what is stored and the seconds that it took."""
     began, codes = time.perf_counter(), None
-    for start, block in items.blocks():
+    for start, block in items.blocks(progress=progress):
         found = code.encode(block)
         if codes is None:
             codes = np.empty((len(items), found.shape[1]), found.dtype)

@@ -11,6 +11,7 @@ from rdsim import validation
 from rdsim.embeddings.data.formats import READERS, import_needed, read_table, read_vectors
 from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.data.vectors import Vectors, as_vectors, first_copies
+from rdsim.embeddings.progress import Progress, RowProgress, of_stage, without_progress
 from rdsim.embeddings.ranks import Stored, streamed_ranks
 from rdsim.embeddings.spaces import Space, stored_vectors
 from rdsim.embeddings.systems import faiss_codes
@@ -55,6 +56,7 @@ def own_code(
     scores: Vectors | ArrayLike | None = None,
     bits: int | None = None,
     name: str = "yours",
+    progress: Progress = without_progress,
 ) -> OwnCode:
     """Check a code of one's own.
 
@@ -65,6 +67,7 @@ def own_code(
         scores: shape (Q, M); may be memory-mapped.
         bits: stored per item; by default those of a row of codes.
         name: on its line.
+        progress: called as progress(stage, done, total) while decoded vectors or scores are read.
 
     Raises:
         ValueError: also if neither or both of decoded and scores are given.
@@ -80,10 +83,10 @@ def own_code(
         if stored.ndim != 2 or len(stored) != size:
             raise ValueError(f"codes must have a row for each of {size} items, got {stored.shape}")
         bits = 8 * np.asarray(codes).dtype.itemsize * stored.shape[1] if bits is None else bits
-    points = None if decoded is None else as_vectors("decoded", decoded)
+    points = None if decoded is None else as_vectors("decoded", decoded, progress=progress)
     if points is not None and len(points) != size:
         raise ValueError(f"decoded must have a row for each of {size} items, got {len(points)}")
-    table = None if scores is None else as_vectors("scores", scores)
+    table = None if scores is None else as_vectors("scores", scores, progress=progress)
     if table is not None and table.shape[1] != size:
         raise ValueError(f"scores must have a column for each of {size} items, got {table.shape}")
     if bits is None:
@@ -121,7 +124,12 @@ def _faiss_file(path: str | Path, items: int) -> OwnCode:
 
 
 def read_own_code(
-    codes: str | Path, items: Integer, *, decoded: str | None = None, scores: str | None = None
+    codes: str | Path,
+    items: Integer,
+    *,
+    decoded: str | None = None,
+    scores: str | None = None,
+    progress: Progress = without_progress,
 ) -> OwnCode:
     """Read a code of one's own from files: a faiss index, or codes with what they decode to or score.
 
@@ -130,6 +138,7 @@ def read_own_code(
         items: number of items M.
         decoded: file of the vectors that the codes stand for.
         scores: file of the scores of queries and items, shape (Q, M).
+        progress: as in `own_code`.
 
     """
     items = validation.integer("items", items, low=2)
@@ -143,15 +152,18 @@ def read_own_code(
         decoded=points,
         scores=given,
         name=f"yours ({Path(codes).name})",
+        progress=progress,
     )
 
 
-def own_ranks(own: OwnCode, ranked: RetrievalTask, space: Space) -> dict[str, Any]:
+def own_ranks(
+    own: OwnCode, ranked: RetrievalTask, space: Space, progress: Progress = without_progress
+) -> dict[str, Any]:
     """Rank the targets of a task by a code of one's own."""
     began = time.perf_counter()
     rows = ranked.items.chosen
     if own.scores is not None:
-        ahead, tied = _by_scores(own.scores, ranked)
+        ahead, tied = _by_scores(own.scores, ranked, of_stage(progress, own.name))
         entropy = float("nan")
         if own.codes is not None:
             entropy = stored_codes(own.codes[rows], lambda codes: (codes, None)).entropy
@@ -162,9 +174,16 @@ def own_ranks(own: OwnCode, ranked: RetrievalTask, space: Space) -> dict[str, An
         else:
             assert own.decoded is not None
             points = own.decoded.take(rows)
-            stored = stored_vectors(space, points, first_copies(points))
+            looking = of_stage(progress, f"{own.name}: looking for equal vectors")
+            stored = stored_vectors(space, points, first_copies(points, looking))
         entropy = stored.entropy
-        found = streamed_ranks(queries, stored, ranked.targets.query, ranked.targets.item)
+        found = streamed_ranks(
+            queries,
+            stored,
+            ranked.targets.query,
+            ranked.targets.item,
+            progress=of_stage(progress, own.name),
+        )
         ahead, tied = found.ahead, found.tied
     return {
         "ahead": ahead,
@@ -189,7 +208,9 @@ def _searched(search: faiss_codes.Search, rows: np.ndarray) -> Stored:
     )
 
 
-def _by_scores(scores: Vectors, ranked: RetrievalTask) -> tuple[np.ndarray, np.ndarray]:
+def _by_scores(
+    scores: Vectors, ranked: RetrievalTask, progress: RowProgress
+) -> tuple[np.ndarray, np.ndarray]:
     """Count above and beside each target in a matrix of scores, some rows at a time."""
     rows, columns = ranked.queries.chosen, ranked.items.chosen
     if scores.shape[0] <= rows.max():
@@ -203,4 +224,5 @@ def _by_scores(scores: Vectors, ranked: RetrievalTask) -> tuple[np.ndarray, np.n
         own = np.take_along_axis(part, item[pairs][:, None], axis=1)
         ahead[pairs] = (part > own).sum(axis=1)
         tied[pairs] = (part == own).sum(axis=1)
+        progress(min(start + step, len(query)), len(query))
     return ahead, tied
