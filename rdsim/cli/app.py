@@ -133,7 +133,7 @@ def gap(
         raise CommandError("--decoded and --scores say what --codes stand for: give it too")
     with needing("studies"):
         from rdsim.cli import gap as report
-        from rdsim.cli.gap_output import as_json, table
+        from rdsim.cli.gap_output import as_json, conclusions, table
 
     request = report.Request(
         queries=queries,
@@ -158,6 +158,9 @@ def gap(
         say(as_json(found))
     else:
         say(table(found))
+        # Last, so that they stand on the screen when a long table has scrolled by.
+        for sentence in conclusions(found):
+            say(sentence)
         say(f"wrote {', '.join(report.FILES)} into {output.as_posix()}")
     return 0
 
@@ -203,6 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "and 'gap' answer for your source and your embeddings"
         ) + ("; the others compute, draw and check the studies." if studies else ".")
     try:
+        _refuse_old_options(given)
         with interrupt.raising_lost_interrupts():
             return tyro.extras.subcommand_cli_from_dict(
                 commands,
@@ -220,6 +224,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         say("; ".join(("interrupted", *_notes(error))), error=True)
         return interrupt.CODE
+
+
+def _refuse_old_options(given: Sequence[str]) -> None:
+    """Name the options of earlier versions of `rdsim gap`, and what to write instead."""
+    steps = any(one == "--steps" or one.startswith("--steps=") for one in given)
+    if given[:1] == ["gap"] and steps:
+        raise CommandError(
+            "--steps is no longer an option of rdsim gap: the learned code is trained where --learned BITS asks for it, for "
+            "a fixed number of steps, and the state that ranks held-out pairs best is kept"
+        )
 
 
 def entry() -> NoReturn:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rdsim.embeddings import METRICS, EmbeddingReport
+from rdsim.embeddings.quality import METRIC_NAMES
 from rdsim.embeddings.report.rows import FRACTIONS
 from rdsim.embeddings.report.words import NOTE, cautions, sentences, verdicts
 
@@ -124,17 +125,17 @@ def as_json(found: EmbeddingReport) -> str:
     return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2)
 
 
+def conclusions(found: EmbeddingReport) -> list[str]:
+    """Return what stands below the table: what was found and what to do, and what to beware of."""
+    return [*cautions(found), *sentences(found)]
+
+
 def table(found: EmbeddingReport) -> Table:
     """Return the report for people: every code by rising bits, the best of its bits marked."""
-    shown = Table(
-        title="\n".join(map(escape, sentences(found))),
-        caption=NOTE,
-        title_justify="left",
-        caption_justify="left",
-    )
+    shown = Table(caption=NOTE, caption_justify="left")
     for name in ("system", "space"):
         shown.add_column(name)
-    for name in ("bits", "MRR", *METRICS[1:], "kept", "train s"):
+    for name in ("bits", *METRIC_NAMES, "kept", "train s"):
         shown.add_column(name, justify="right")
     front = set(found.pareto().tolist())
     order = np.lexsort((-found.values("mrr"), found.bits))

@@ -59,7 +59,7 @@ def measure_embeddings(
         task: queries, items and targets.
         bits: stored per item, at least 1 each; by default powers of two from 8 to float16. Codes of one
             size (signs, scalar quantizers, float16) are measured at theirs.
-        similarity: "cosine", "inner product" or "L2".
+        similarity: "cosine", "inner product" or "L2", in any case.
         space: in which codes work: "as given", "centred", "canonical", "shared canonical", or "auto", the
             simplest that ranks pairs held back from the fit as well as the best does, to a standard error.
         systems: names of codes, or "all"; by default the usual ones, those of faiss if it is installed.
@@ -90,6 +90,9 @@ def measure_embeddings(
     rates = usual_bits(widths) if bits is None else validation.integers("bits", bits, low=1)
     if list(rates) != sorted(set(rates)):
         raise ValueError(f"bits must rise without repeats, got {list(rates)}")
+    if isinstance(similarity, str):
+        by_name = {name.casefold(): name for name in SIMILARITIES}
+        similarity = by_name.get(similarity.casefold(), similarity)
     validation.choice("similarity", similarity, SIMILARITIES)
     validation.choice("space", space, SPACES)
     if task.queries.shape[1] != widths and space not in ("auto", "canonical"):

@@ -362,6 +362,14 @@ def test_uncompressed_is_the_space_in_which_codes_work_in_tables_and_figures():
         assert share * mrr[found.reference] in levels
 
 
+@pytest.mark.parametrize(
+    ("written", "name"), [("Cosine", "cosine"), ("l2", "L2"), ("Inner Product", "inner product")]
+)
+def test_a_similarity_may_be_written_in_any_case(task, written, name):
+    found = measure_embeddings(KEY, task, (2,), systems=(), similarity=written, space="as given")
+    assert found.similarity == name
+
+
 def test_rescoring_as_many_items_as_there_are_is_the_uncompressed(task):
     found = measure_embeddings(KEY, task, (8,), systems=("ITQ",), rescore=80)
     line = found.lines.index("ITQ, Hamming, rescored 80")

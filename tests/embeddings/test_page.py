@@ -32,8 +32,9 @@ from rdsim.embeddings.models.twin import (
     first_targets,
     gains_of,
 )
-from rdsim.embeddings.report.rows import target_rows
-from rdsim.embeddings.report.words import cautions, sentences, verdicts
+from rdsim.embeddings.report.rows import size_rows, system_rows, target_rows
+from rdsim.embeddings.report.words import SIZES, assumption, cautions, sentences, verdicts
+from rdsim.finite_sample import predict_quality
 from rdsim.sources import vector_gaussian
 
 KEY = jax.random.key(11)
@@ -233,7 +234,7 @@ def test_advice_is_of_the_space_in_which_codes_work(report):
     )
     said = sentences(found)
     assert said[0].startswith("Uncompressed in the space “canonical”, at ")
-    assert "keeps 95 % of it is “transform code” at 16 bits" in said[1]
+    assert "keeps 95% of it is “transform code” at 16 bits" in said[1]
     assert "it has 97.8% of it" in said[1]
     better = (
         "Compare vectors in the space “canonical”, in which they have an MRR of 0.900 uncompressed"
@@ -257,6 +258,14 @@ def test_advice_is_of_the_space_in_which_codes_work(report):
 
 @pytest.mark.parametrize("enough", [True, False])
 @pytest.mark.parametrize(
+    ("called", "mine"),
+    [
+        ("yours", "Your code"),
+        ("yours (codes.npy)", "Your code “codes.npy”"),
+        ("mine", "Your code “mine”"),
+    ],
+)
+@pytest.mark.parametrize(
     ("bits", "mrr", "said"),
     [
         (16, 0.01, "is below "),
@@ -264,7 +273,9 @@ def test_advice_is_of_the_space_in_which_codes_work(report):
         (1, 0.3, "has fewer bits than every code that was measured."),
     ],
 )
-def test_ones_own_code_is_held_against_the_best_of_as_few_bits(report, bits, mrr, said, enough):
+def test_ones_own_code_is_held_against_the_best_of_as_few_bits(
+    report, bits, mrr, said, enough, called, mine
+):
     """Whether or not some code keeps 95 %."""
     own = report.kinds.index("code")
     space, plain = report.lines.index("as given"), report.lines.index("canonical")
@@ -275,6 +286,7 @@ def test_ones_own_code_is_held_against_the_best_of_as_few_bits(report, bits, mrr
     found = dataclasses.replace(
         report,
         reference=plain,
+        lines=tuple(called if i == own else name for i, name in enumerate(report.lines)),
         kinds=tuple("yours" if i == own else kind for i, kind in enumerate(report.kinds)),
         spaces=tuple("as given" if i == own else name for i, name in enumerate(report.spaces)),
         bits=size,
@@ -283,7 +295,7 @@ def test_ones_own_code_is_held_against_the_best_of_as_few_bits(report, bits, mrr
     )
     advice = sentences(found)[-1]
     assert (
-        f"Your code ({report.lines[own]}, {bits} bits, MRR {mrr:.3f}, which is 50.0% of that of the vectors as given) {said}"
+        f"{mine} ({bits} bits, MRR {mrr:.3f}, which is 50.0% of that of the vectors as given) {said}"
         in advice
     )
     assert ("Keep the vectors" in advice) == (not enough)
@@ -420,6 +432,27 @@ def test_other_sizes_are_exact_where_they_were_measured(report):
     assert ((sizes.lower <= sizes.value) & (sizes.value <= sizes.upper)).all()
 
 
+def test_what_a_prediction_assumes_is_said_in_words(report):
+    """Whatever candidate has the largest weight, at its place in the table."""
+    sizes = report.models.sizes
+    task = first_targets(report, int(sizes.line[0]))
+    found = predict_quality(
+        task[0],
+        "reciprocal_rank",
+        competitors=report.database - 1,
+        log2_size=20,
+        tied=task[1],
+    )
+    said = [assumption(name) for name in found.candidates]
+    assert len(set(said)) == len(said) > 6
+    words = " ".join(said)
+    assert not re.search("probit|ln p|/M|p <", words + SIZES)
+    assert "for queries whose target fewer than 8 of the items beat" in words
+    header, rows = size_rows(report)
+    assert header[-1] == "what most of the prediction assumes"
+    assert [row[-1] for row in rows] == [assumption(name) for name in sizes.method[:, -1]]
+
+
 def test_the_best_target_of_a_query_counts(measured):
     several = dataclasses.replace(
         measured,
@@ -490,6 +523,9 @@ def test_the_page_holds_the_numbers_and_nothing_from_elsewhere(report):
     assert f"{sizes.value[0, -1]:.3f} [{sizes.lower[0, -1]:.3f}" in said
     assert f"{report.models.twins[0].error:+.3f}" in said
     assert text.count("<figure ") == 4
+    # One way to write a share and a metric.
+    assert not re.search("[0-9] %|mrr|ndcg", said)
+    assert [name for name, _ in system_rows(report)[0]][3:8:4] == ["MRR", "nDCG@10"]
 
 
 def test_a_notebook_shows_the_page_in_a_frame(measured):

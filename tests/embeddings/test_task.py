@@ -59,6 +59,12 @@ def test_what_is_wrong_with_targets_is_said(targets, message):
             "query\titem\tgrade\n\n0\t1\t1\n1\tx\t1\n",
             "line 4 must hold an integer, got 'x'",
         ),
+        (
+            "t.tsv",
+            "query-id\tcorpus-id\tscore\nPLAIN-2\tMED-2427\t2\n",
+            "line 2 must hold an integer, got 'PLAIN-2': queries and items are named by the numbers of their rows in the "
+            "files of vectors, from 0. For names, number them in the order of the rows",
+        ),
         ("t.tsv", "0 1 1\n1 0.5 1\n", "line 2 must hold an integer, got '0.5'"),
         ("t.tsv", "0 1 1\n1 1 nan\n", "line 2 must hold a finite number, got 'nan'"),
         ("t.qrels", "0 1 1\n1 2\n", "line 2 must hold query, item and grade, got '1 2'"),

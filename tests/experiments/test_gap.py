@@ -66,6 +66,8 @@ def test_what_is_wrong_with_the_pairs_is_said(save, capsys, tmp_path, queries, i
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--steps", "40"], "--steps is no longer an option of rdsim gap: the learned code"),
+        (["--steps=40"], "where --learned BITS asks for it"),
         (["--bits", ""], "bits must be integers"),
         (["--bits", "4,x"], "bits must be integers"),
         (["--bits", "0,4"], "bits must be at least 1"),
@@ -187,6 +189,19 @@ def test_every_kind_of_code_has_a_marker_of_its_own(report):
     markers = [bars[0].get_marker() for bars in figure.axes[0].containers]
     assert len(set(markers)) == len(names)
     assert "*" not in markers
+
+
+def test_what_was_found_stands_below_the_table(save, tmp_path, capsys):
+    y = points(60, 4)
+    command = ["gap", "--queries", save("q.npy", y + 0.01), "--items", save("y.npy", y)]
+    command += ["--bits", "4", "--systems", "ITQ", "--output", str(tmp_path / "out"), "--no-models"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    places = [
+        said.index(part) for part in ("A row is marked", "\nUncompressed", "\nwrote gap.html")
+    ]
+    assert places == sorted(places)
+    assert "nDCG@10" in said
 
 
 def test_the_report_for_programs_is_json(save, tmp_path, capsys):

@@ -213,7 +213,14 @@ def _qrels(place: Path, lines: list[tuple[int, str]]) -> np.ndarray:
             raise ValueError(
                 f"targets: {place}, line {number} must hold query, item and grade, got {line!r}"
             )
-        query, item = (_number(place, number, part, int) for part in (parts[0], parts[-2]))
+        try:
+            query, item = (_number(place, number, part, int) for part in (parts[0], parts[-2]))
+        except ValueError as error:
+            raise ValueError(
+                f"{error}: queries and items are named by the numbers of their rows in the files of vectors, from 0. For "
+                "names, number them in the order of the rows, {name: row for row, name in enumerate(names)}, and write "
+                "the numbers in place of the names"
+            ) from error
         triples.append([query, item, _number(place, number, parts[-1], float)])
     return np.array(triples, float).reshape(-1, 3)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from rdsim.embeddings.diagnostics import MEANING
-from rdsim.embeddings.quality import METRICS
+from rdsim.embeddings.quality import METRIC_NAMES
 from rdsim.embeddings.report.rows import allocation_rows, size_rows, system_rows, target_rows
 from rdsim.embeddings.report.words import (
     NOTE,
@@ -67,4 +67,4 @@ def _limit(found: EmbeddingReport) -> str:
         for i, bits in enumerate(found.converse_bits)
         for systems, bound in both
     )
-    return f"{proved_words(found)}\n\n" + table(("bits", "systems", *METRICS), rows)
+    return f"{proved_words(found)}\n\n" + table(("bits", "systems", *METRIC_NAMES), rows)

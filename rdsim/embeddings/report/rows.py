@@ -5,8 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from rdsim.embeddings.quality import METRICS
-from rdsim.embeddings.report.words import LEAST_BITS, rounded_down, standing
+from rdsim.embeddings.quality import METRIC_NAMES
+from rdsim.embeddings.report.words import LEAST_BITS, assumption, rounded_down, standing
 from rdsim.embeddings.result import EmbeddingReport
 
 FRACTIONS: Final = (0.90, 0.95, 0.99)
@@ -60,7 +60,7 @@ def size_rows(found: EmbeddingReport) -> Rows:
         "system",
         "bits",
         *(f"{_items(2.0 ** sizes.log2_size[place])} items" for place in places),
-        "most weight",
+        "what most of the prediction assumes",
     )
 
     def row(k: int) -> tuple[str, ...]:
@@ -70,7 +70,12 @@ def size_rows(found: EmbeddingReport) -> Rows:
             value, low, high = (end[k, place] for end in (sizes.value, sizes.lower, sizes.upper))
             band = f" [{low:.3f}, {high:.3f}]" if low < high else ""
             cells.append(f"{value:.3f}{band}")
-        return found.lines[line], str(found.bits[line]), *cells, str(sizes.method[k, -1])
+        return (
+            found.lines[line],
+            str(found.bits[line]),
+            *cells,
+            assumption(str(sizes.method[k, -1])),
+        )
 
     return header, [row(k) for k in range(len(sizes.line))]
 
@@ -79,7 +84,7 @@ def system_rows(found: EmbeddingReport) -> list[list[tuple[str, str]]]:
     """Rows of all systems by rising bits, a header first; with each cell the kind of its row."""
     header = (
         *("system", "bits", "kept"),
-        *METRICS,
+        *METRIC_NAMES,
         *("space", "bytes", "entropy", "train s", "encode s", "search s"),
     )
     front = set(found.pareto().tolist())
@@ -90,7 +95,7 @@ def system_rows(found: EmbeddingReport) -> list[list[tuple[str, str]]]:
             f"{mean.value[line, k]:.3f} [{mean.lower[line, k]:.3f}, {mean.upper[line, k]:.3f}]"
             if k == 0
             else f"{mean.value[line, k]:.3f}"
-            for k in range(len(METRICS))
+            for k in range(len(METRIC_NAMES))
         ]
         entropy = found.code_bits[line]
         seconds = (found.train_seconds, found.encode_seconds, found.search_seconds)

@@ -6,9 +6,10 @@ from typing import Final
 import numpy as np
 
 from rdsim.embeddings.models.twin import GAUSSIAN, ISOTROPIC, Twin
-from rdsim.embeddings.quality import METRICS
+from rdsim.embeddings.quality import METRIC_NAMES
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.embeddings.systems.faiss_codes import POINTS_A_CENTROID, centroids
+from rdsim.finite_sample.database_size.prediction import LINE
 
 NOTE: Final = (
     "A row is marked by * if no measured code of as few bits has a higher MRR. Intervals are over groups of queries "
@@ -31,11 +32,23 @@ SIZES: Final = (
     "Up to the measured size these are exact averages over subsets. Above it they are predicted from the "
     "ranks; the band is as wide as the errors of the same prediction between the data's own smaller sizes, "
     "and is no proof. The prediction is a mean over several forms, weighted by how well each did there. The last column "
-    "names the one of the largest weight: a distribution of the probability p that a random item beats the target of a "
-    "query (“p < 8/M”: it is fitted to the part of p below eight divided by the number of items, and larger p are as "
-    "counted), or the straight line of the log-odds of the MRR in log2 of the size."
+    "says what the one of the largest weight assumes. Every query has a probability p that a random item beats its target; "
+    "among these items p is counted down to about one divided by their number, and what decides in larger databases are "
+    "smaller p, which nobody has seen: for them a form is assumed, of two numbers that are fitted to these ranks."
 )
 """How to read the table of other databases."""
+_FORMS: Final = {
+    "normal in ln p": "the logarithm of p is normally distributed",
+    "normal in probit p": "p is that of normally distributed scores of targets among normally distributed ones of items",
+    "log-logistic": "the log-odds of p have a logistic distribution",
+    "gamma": "minus the logarithm of p has a gamma distribution",
+    "beta": "p has a beta distribution",
+    "generalised Pareto": "minus the logarithm of p has a generalised Pareto distribution",
+}
+"""Distributions of `finite_sample.predict_quality` in words."""
+_STRAIGHT: Final = (
+    "the log-odds of the MRR fall by as much with every doubling as below the measured size"
+)
 LEAST_BITS: Final = 0.01
 """Proved bits from which on they are said: fewer are rounded down to nothing."""
 _FAR: Final = 1.5
@@ -69,18 +82,18 @@ def sentences(found: EmbeddingReport) -> list[str]:
     ]
     line = found.line_for(0.95)
     if line is None:
-        said.append("No code that was measured keeps 95 % of it.")
+        said.append("No code that was measured keeps 95% of it.")
     else:
         said.append(
-            f"The smallest measured code that keeps 95 % of it is “{found.lines[line]}” at {found.bits[line]} bits "
+            f"The smallest measured code that keeps 95% of it is “{found.lines[line]}” at {found.bits[line]} bits "
             f"per item, {found.bits[plain] / found.bits[line]:.0f} times fewer; it has {found.kept.value[line, 0]:.1%} of it."
         )
     proved, twin = found.bits_by_proof(0.95, systems="one codebook"), _gaussian(found)
     limit = (
-        f"It is proved that to keep 95 % a code that stores every item as one codeword of the same codebook needs at least "
+        f"It is proved that to keep 95% a code that stores every item as one codeword of the same codebook needs at least "
         f"{rounded_down(proved)} bits per item, and a system of any kind {rounded_down(found.bits_by_proof(0.95))}"
         if proved >= LEAST_BITS
-        else "No number of bits is proved to be too few for 95 %"
+        else "No number of bits is proved to be too few for 95%"
     )
     if twin is not None:
         bits = twin.bits_for(0.95 * float(mrr[plain]))
@@ -163,7 +176,12 @@ def _of_yours(found: EmbeddingReport) -> list[str]:
     """Hold one's own code against the best measured one of as few bits."""
     mrr, said = found.values("mrr"), []
     for own in (i for i, kind in enumerate(found.kinds) if kind == "yours"):
-        mine = f"Your code ({found.lines[own]}, {found.bits[own]} bits, MRR {mrr[own]:.3f}{_of_its_space(found, own)})"
+        # The lines of files are called "yours (NAME)".
+        name = found.lines[own].removeprefix("yours").strip(" ()")
+        mine = (
+            f"Your code{f' “{name}”' if name else ''} ({found.bits[own]} bits, MRR {mrr[own]:.3f}"
+            f"{_of_its_space(found, own)})"
+        )
         as_few = [i for i in found.pareto() if found.bits[i] <= found.bits[own]]
         if not as_few:
             said.append(f"{mine} has fewer bits than every code that was measured.")
@@ -192,7 +210,7 @@ def setting(found: EmbeddingReport) -> str:
     if found.whole is not None:
         values = ", ".join(
             f"{name} {value:.4f}"
-            for name, value in zip(METRICS, found.whole.quality.value, strict=True)
+            for name, value in zip(METRIC_NAMES, found.whole.quality.value, strict=True)
         )
         whole = (
             f" Among all {found.whole.database} items, where nothing is held out, the vectors as given "
@@ -320,6 +338,16 @@ def standing(found: EmbeddingReport, twin: Twin) -> str:
     if twin.refuted_by(found).size:
         return "refuted model"
     return "doubtful model" if doubts(found, twin) else "model"
+
+
+def assumption(method: str) -> str:
+    """Say in words what a prediction for larger databases assumes, given its name in `finite_sample.predict_quality`."""
+    if method == LINE:
+        return _STRAIGHT
+    form, _, part = method.partition(", p < ")
+    fewer = part.removesuffix("/M")
+    where = f", for queries whose target fewer than {fewer} of the items beat" if fewer else ""
+    return _FORMS[form] + where
 
 
 def allocation_words(found: EmbeddingReport) -> str:
