@@ -9,8 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rdsim.embeddings import METRICS, EmbeddingReport
-from rdsim.embeddings.quality import METRIC_NAMES
-from rdsim.embeddings.report.rows import FRACTIONS
+from rdsim.embeddings.quality import FRACTIONS, METRIC_NAMES
 from rdsim.embeddings.report.words import NOTE, cautions, sentences, verdicts
 
 _ENDS: Final = ("", "_lower", "_upper")

@@ -24,9 +24,11 @@ from rdsim.embeddings.models.sizes import sized_lines
 from rdsim.embeddings.models.twin import (
     CODE_BITS,
     CODE_LOSSES,
+    CONVERSE_BITS,
     GAUSSIAN,
     ISOTROPIC,
     code_metrics,
+    converse_about_targets,
     converse_metrics,
     converse_of_each,
     first_targets,
@@ -380,6 +382,28 @@ def test_the_bits_of_a_target_are_where_the_lines_pass_it(report):
     assert twin.bits_for(1.0) is None
     assert twin.bits_by_converse(twin.converse[1, 0] + 1e-9) == twin.converse_bits[1]
     assert twin.bits_by_converse(0.0) is None
+
+
+@pytest.mark.parametrize("least", [0.0, 40.0, 300.0])
+def test_bits_that_no_code_of_a_model_needs_are_bounded_to_a_fourth_root_of_two(report, least):
+    """Of a model whose converse passes the uncompressed MRR at so many bits; the last is beyond all that were tried."""
+    mrr, seen = report.values("mrr")[report.reference], []
+
+    def bound(bits):
+        seen.append(bits)
+        return np.repeat(np.where(bits < least, 0.5, 1.0)[:, None], len(METRICS), axis=1) * mrr
+
+    bits, converse = converse_about_targets(bound, report)
+    assert (np.diff(bits) > 0).all()
+    np.testing.assert_array_equal(bits, np.sort(np.concatenate(seen)))
+    np.testing.assert_array_equal(bits, np.floor(bits))
+    np.testing.assert_array_equal(converse[:, 0] < 0.9 * mrr, bits < least)
+    below = bits[bits < least]
+    wanted = {0.0: 0.0, 40.0: 38.0, 300.0: 256.0}[least]
+    assert below.max(initial=0.0) == wanted
+    assert len(bits) - len(CONVERSE_BITS) == {0.0: 0, 40.0: 3, 300.0: 4}[least]
+    twin = dataclasses.replace(report.models.twin(GAUSSIAN), converse_bits=bits, converse=converse)
+    assert twin.bits_by_converse(0.95 * mrr) == (wanted or None)
 
 
 def test_C4_the_proved_bits_invert_the_converse(measured):

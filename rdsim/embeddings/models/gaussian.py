@@ -29,10 +29,10 @@ from scipy.optimize import brentq
 from rdsim.embeddings.models.twin import (
     CODE_BITS,
     CODE_LOSSES,
-    CONVERSE_BITS,
     CONVERSE_LOSSES,
     SHOWN,
     code_metrics,
+    converse_about_targets,
     converse_metrics,
     converse_of_each,
     gains_of,
@@ -204,13 +204,17 @@ def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dic
     # The mean of P independent noisy views of the query is a sufficient statistic of the group: P times the signal-
     # to-noise ratio of one (head of this file).
     together = np.sqrt(targets * rho**2 / (1 + (targets - 1) * rho**2))
-    converse = converse_metrics(
-        _least(together, report.database // targets, targets * CONVERSE_BITS), gains.best
-    )
-    if targets > 1:
+
+    def bound(stored: np.ndarray) -> np.ndarray:
+        least = _least(together, report.database // targets, targets * stored)
+        of_groups = converse_metrics(least, gains.best)
+        if targets == 1:
+            return of_groups
         # Each target alone competes with all items but the other targets. Both bounds hold: the smaller one does.
-        single = _least(rho, report.database - targets + 1, CONVERSE_BITS)
-        converse = np.minimum(converse, converse_of_each(single, single, gains))
+        single = _least(rho, report.database - targets + 1, stored)
+        return np.minimum(of_groups, converse_of_each(single, single, gains))
+
+    converse_bits, converse = converse_about_targets(bound, report)
     graded = np.ptp(report.grade) > 0
     assumes = (
         f"Gaussian pairs of {len(rho)} coordinates, those of the space “{report.coordinate_space}”, with the "
@@ -231,7 +235,7 @@ def gaussian_twin(key: jax.Array, report: EmbeddingReport, target: float) -> dic
         "code": code[:-1],
         "lower": low[:-1],
         "upper": high[:-1],
-        "converse_bits": CONVERSE_BITS,
+        "converse_bits": converse_bits,
         "converse": converse,
         "correlations": rho,
     }

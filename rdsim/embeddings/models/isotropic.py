@@ -17,12 +17,12 @@ from jaxtyping import Float
 from rdsim.embeddings.models.twin import (
     CODE_BITS,
     CODE_LOSSES,
-    CONVERSE_BITS,
     CONVERSE_LOSSES,
     SHOWN,
     Gains,
     beside_targets,
     code_metrics,
+    converse_about_targets,
     converse_metrics,
     converse_of_each,
     first_targets,
@@ -59,9 +59,9 @@ def isotropic_twin(report: EmbeddingReport, line: int) -> dict[str, Any]:
         log2_size = math.log2(report.database)
         found = random_code_losses(twin, _LOSSES, bits, log2_size=log2_size)
         code = code_metrics(found, found[1:])
-        converse = converse_metrics(
-            converse_losses(twin, _BOUNDED, CONVERSE_BITS, log2_size=log2_size, tolerance=SHOWN)
-        )
+
+        def bound(stored: np.ndarray) -> np.ndarray:
+            return converse_metrics(_least(twin, stored, log2_size))
     else:
         log2_size = math.log2(report.database - gains.targets + 1)  # what competes with one target
         twin, by_worth = _several(report, line, dimension, gains)
@@ -69,12 +69,13 @@ def isotropic_twin(report: EmbeddingReport, line: int) -> dict[str, Any]:
         code = np.stack(
             [code_of_several(twin, by_worth, scores, R, log2_size, gains) for R in bits]
         )
-        each = converse_losses(twin, _BOUNDED, CONVERSE_BITS, log2_size=log2_size, tolerance=SHOWN)
-        if by_worth is not twin:
-            by_gain = converse_losses(
-                by_worth, _BOUNDED, CONVERSE_BITS, log2_size=log2_size, tolerance=SHOWN
-            )
-        converse = converse_of_each(each, each if by_worth is twin else by_gain, gains)
+
+        def bound(stored: np.ndarray) -> np.ndarray:
+            each = _least(twin, stored, log2_size)
+            by_gain = each if by_worth is twin else _least(by_worth, stored, log2_size)
+            return converse_of_each(each, by_gain, gains)
+
+    converse_bits, converse = converse_about_targets(bound, report)
     mean = float(twin.probabilities @ twin.correlations)
     spread = math.sqrt(float(twin.probabilities @ (twin.correlations - mean) ** 2))
     assumes = (
@@ -91,9 +92,16 @@ def isotropic_twin(report: EmbeddingReport, line: int) -> dict[str, Any]:
         "code": code[:-1],
         "lower": code[:-1],
         "upper": code[:-1],
-        "converse_bits": CONVERSE_BITS,
+        "converse_bits": converse_bits,
         "converse": converse,
     }
+
+
+def _least(
+    twin: IsotropicTwin, bits: Float[np.ndarray, " b"], log2_size: float
+) -> Float[np.ndarray, "4 b"]:
+    """Bound the losses of one target, in the order of `CONVERSE_LOSSES`."""
+    return converse_losses(twin, _BOUNDED, bits, log2_size=log2_size, tolerance=SHOWN)
 
 
 def _several(

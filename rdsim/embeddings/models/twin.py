@@ -1,12 +1,20 @@
 """A model of given embeddings: what ideal codes reach in it, and what none of its codes exceeds."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from rdsim.embeddings.quality import CUTOFFS, DISCOUNTS, METRICS, NDCG_CUTOFF, best_gains
+from rdsim.embeddings.quality import (
+    CUTOFFS,
+    DISCOUNTS,
+    FRACTIONS,
+    METRICS,
+    NDCG_CUTOFF,
+    best_gains,
+)
 from rdsim.embeddings.result import EmbeddingReport
 from rdsim.ranking.loss import Loss
 
@@ -15,7 +23,10 @@ ISOTROPIC: Final = "isotropic twin"
 CODE_BITS: Final = 2.0 ** np.arange(2, 10, 0.5)
 """Bits at which a twin's random code is computed, beside unlimited ones."""
 CONVERSE_BITS: Final = 2.0 ** np.arange(8)
-"""Bits at which its converse is: powers of two from one bit on, at which codes are measured by default."""
+"""Bits at which its converse is: powers of two from one bit on, at which codes are measured by default; and a few more
+about the bits of each target."""
+_BETWEEN: Final = 2.0 ** np.arange(0.25, 1.25, 0.25)
+"""Bits of a target are bounded to a fourth root of two."""
 SHOWN: Final = 1e-3
 """Tolerance of its converse: what a figure shows."""
 CODE_LOSSES: Final[tuple[Loss, ...]] = (
@@ -94,6 +105,32 @@ def converse_metrics(
     gains = 1 - np.asarray(losses)
     most = np.ones(NDCG_CUTOFF) if best is None else best
     return np.stack([*gains, np.tensordot(_STEP * most, _within(gains[1:]), axes=1)], axis=-1)
+
+
+def converse_about_targets(
+    bound: Callable[[Float[np.ndarray, " b"]], Float[np.ndarray, "b 5"]], report: EmbeddingReport
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, "c 5"]]:
+    """Bound the quality at `CONVERSE_BITS`, and between those two of them that need the bits of a target.
+
+    A bound holds at the bits at which it was computed, so that nothing is interpolated.
+
+    Args:
+        bound: takes bits to bounds in the order of `METRICS`.
+        report: of whose uncompressed MRR the targets are shares, `FRACTIONS`.
+
+    Returns:
+        Bits, rising integers, and the bounds there.
+
+    """
+    bits, found = CONVERSE_BITS, bound(CONVERSE_BITS)
+    wanted = np.array(FRACTIONS) * report.values("mrr")[report.reference]
+    # The most bits that are too few for each target; the next are twice as many, computed or not.
+    few = [bits[found[:, 0] < one].max(initial=0.0) for one in wanted]
+    more = np.setdiff1d(np.floor(np.outer(few, _BETWEEN)), np.append(bits, 0.0))
+    if not more.size:
+        return bits, found
+    order = np.argsort(bits := np.append(bits, more))
+    return bits[order], np.concatenate([found, bound(more)])[order]
 
 
 def converse_of_each(

@@ -5,11 +5,10 @@ from typing import Final
 
 import numpy as np
 
-from rdsim.embeddings.quality import METRIC_NAMES
+from rdsim.embeddings.quality import FRACTIONS, METRIC_NAMES
 from rdsim.embeddings.report.words import LEAST_BITS, assumption, rounded_down, standing
 from rdsim.embeddings.result import EmbeddingReport
 
-FRACTIONS: Final = (0.90, 0.95, 0.99)
 _SIZES: Final = (1e6, 1e9)
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
