@@ -12,7 +12,7 @@ from rdsim.plotting import gap_models, style
 _TARGETS = (0.9, 0.95, 0.99)
 _LOW = 0.3
 """Highest quality up to which it is drawn on a log axis."""
-_MARKERS = (*style.MARKERS, "<", ">", "p", "h", "d", "8", "+", "x")
+_MARKERS = (*style.MARKERS, "<", ">", "p", "h", "d", "8", "+", "x", "1")
 """One for each kind of code, so that they are told apart without colours; the star is one's own code."""
 _LABEL = 28
 """Letters of a line in the legend: two columns of them are as wide as a panel. A name of one's own may be longer."""

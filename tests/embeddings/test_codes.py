@@ -9,6 +9,7 @@ from rdsim.embeddings import retrieval_task
 from rdsim.embeddings.canonical import Canonical, variables
 from rdsim.embeddings.data.splits import kept_back
 from rdsim.embeddings.data.vectors import Vectors
+from rdsim.embeddings.ranks import streamed_ranks
 from rdsim.embeddings.spaces import plain_spaces
 from rdsim.embeddings.systems import faiss_codes, own
 from rdsim.embeddings.systems.catalogue import SYSTEMS, chosen, usual_bits
@@ -46,16 +47,20 @@ def training(similarity, count=400):
 
 
 @pytest.mark.parametrize("similarity", ["inner product", "L2"])
-@pytest.mark.parametrize("kind", ["PQ", "OPQ", "RQ", "LSQ", "SQ8", "SQ4", "RaBitQ"])
+@pytest.mark.parametrize(
+    "kind", ["PQ", "OPQ", "RQ", "LSQ", "SQ8", "SQ4", "RaBitQ", "rotated RaBitQ"]
+)
 def test_scores_are_those_of_the_search_of_faiss(kind, similarity):
     """The same neighbours in the same order, but where two scores differ by rounding."""
     given = training(similarity)
-    bits = {"SQ8": 8 * WIDTH, "SQ4": 4 * WIDTH, "RaBitQ": WIDTH + 64}.get(kind, 16)
+    bits = {"SQ8": 8 * WIDTH, "SQ4": 4 * WIDTH}.get(kind, 16)
+    if signs := kind.endswith("RaBitQ"):
+        bits = WIDTH + 64
     index = faiss_codes._index(kind, given, bits)
     index.train(given.items)
     index.add(given.items)
-    if kind == "RaBitQ":
-        index.qb = 0
+    if signs:
+        faiss_codes._unwrapped(index)[0].qb = 0
     code = faiss_codes.of_index(index, given.space)
     assert code.bits == bits
     stored, _ = encoded(code, Vectors([given.raw]))
@@ -67,6 +72,27 @@ def test_scores_are_those_of_the_search_of_faiss(kind, similarity):
     best = np.sort(scores, axis=1)[:, ::-1][:, :10]
     found = np.take_along_axis(scores, wanted, axis=1)
     np.testing.assert_allclose(found, best, rtol=0, atol=2e-5 * np.abs(scores).max())
+
+
+@pytest.mark.parametrize("white", [True, False])
+def test_signs_of_rotated_coordinates_are_better_where_noise_is_white_and_else_worse(white):
+    """Coordinates of 64 falling standard deviations; the MRR differs by far more than its error, .02."""
+    rng = np.random.default_rng(0)
+    spread = np.arange(1, 65) ** -1.0
+    y = (rng.normal(size=(1500, 64)) * spread).astype(np.float32)
+    noise = rng.normal(size=(500, 64)) * (0.1 if white else 0.7 * spread)
+    task = retrieval_task((y[:500] + noise).astype(np.float32), y, np.arange(500))
+    space = plain_spaces(task, "cosine")[0]
+    given = Training(seed=1, space=space, plain=space, items=space.items(y), raw=y, variables=())
+    mrr = {}
+    for kind in ("RaBitQ", "rotated RaBitQ"):
+        code = faiss_codes.maker(kind)(given, 128)
+        stored, _ = encoded(code, task.items)
+        features = code.readings[""](task.queries.rows(slice(None)))
+        found = streamed_ranks(features, stored, task.targets.query, task.targets.item)
+        mrr[kind] = (1 / (1 + found.ahead)).mean()
+    ratio = mrr["rotated RaBitQ"] / mrr["RaBitQ"]
+    assert ratio > 1.5 if white else ratio < 0.8
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "inner product", "L2"])

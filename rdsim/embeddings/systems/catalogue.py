@@ -67,6 +67,7 @@ SYSTEMS: Final = (
     _faiss("RQ", most_bits=64, usual=False),
     _faiss("LSQ", most_bits=64, usual=False),
     _faiss("RaBitQ", per_coordinate=1, extra=64),
+    _faiss("rotated RaBitQ", per_coordinate=1, extra=64),
     _faiss("SQ4", per_coordinate=4),
     _faiss("SQ8", per_coordinate=8),
 )

@@ -1,7 +1,9 @@
 """The codes of faiss, judged as any other: its encoder and its decoder, and the scores its search uses.
 
 `sa_encode` gives the bytes that an index stores; what they score is an inner product with the vector that
-`sa_decode` gives (PQ, OPQ, RQ, LSQ, scalar quantizers), or follows from the factors beside the signs (RaBitQ).
+`sa_decode` gives (PQ, OPQ, RQ, LSQ, scalar quantizers), or follows from the factors beside the signs (RaBitQ). faiss's index of RaBitQ takes
+signs of the coordinates as they come; the random rotation before them, which is part of the method, is a code of its own here,
+since either ranks better on some data: without it where the noise has the spectrum of the items, with it where it is white.
 
 References:
     Douze et al. (2024), "The Faiss library"; Jegou, Douze and Schmid (2011) for PQ; Ge et al. (2014) for OPQ; Chen, Guan
@@ -35,7 +37,7 @@ def centroids(items: int) -> int:
 
 
 def maker(kind: str) -> Maker:
-    """Return what fits the code of that name: PQ, OPQ, RQ, LSQ, RaBitQ, SQ4 or SQ8."""
+    """Return what fits the code of that name: PQ, OPQ, RQ, LSQ, RaBitQ, rotated RaBitQ, SQ4 or SQ8."""
 
     def make(training: Training, bits: int) -> FittedCode | None:
         index = _index(kind, training, bits)
@@ -71,12 +73,13 @@ def of_index(index: Any, space: Space) -> FittedCode:
         with _threads_for(points.size):
             return np.asarray(index.sa_encode(np.ascontiguousarray(points, np.float32)))
 
-    if isinstance(index, faiss.IndexRaBitQ):
+    inner, changed = _unwrapped(index)
+    if isinstance(inner, faiss.IndexRaBitQ):
         return FittedCode(
             bits=bits,
             encode=lambda raw: encode(space.items(raw)),
-            decode=_rabitq(index),
-            readings={"": space.queries},
+            decode=_rabitq(inner),
+            readings={"": lambda raw: changed(space.queries(raw))},
         )
     return in_space(space, bits, encode, lambda codes: np.asarray(index.sa_decode(codes)))
 
@@ -124,6 +127,38 @@ class Search(NamedTuple):
     offsets: np.ndarray
 
 
+def _unwrapped(index: Any) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
+    """Return the index behind changes of the vectors (rotations, principal axes), and what changes queries likewise."""
+    import faiss
+
+    changes = []
+    inner = faiss.downcast_index(index)
+    while isinstance(inner, faiss.IndexPreTransform):
+        chain: Any = inner.chain  # a vector of C++, whatever its stub says
+        changes += [chain.at(i) for i in range(chain.size())]
+        inner = faiss.downcast_index(inner.index)
+    owned = index, changes  # what changes the vectors is freed with the index
+
+    def queries(points: np.ndarray) -> np.ndarray:
+        for change in owned[1]:
+            points = change.apply(np.ascontiguousarray(points, np.float32))
+        return points
+
+    return inner, queries
+
+
+def _behind(change: Any, quantizer: Any) -> Any:
+    """Put a change of the vectors before an index."""
+    import faiss
+
+    changed = faiss.IndexPreTransform(change, quantizer)
+    # The index frees its two parts, and Python no longer does.
+    for part in (change, quantizer):
+        getattr(part, "this").disown()  # noqa: B009
+    changed.own_fields = True
+    return changed
+
+
 def search_of(index: Any) -> Search:
     """Read how an index scores what it holds.
 
@@ -133,25 +168,13 @@ def search_of(index: Any) -> Search:
     """
     import faiss
 
-    changes = []
-    inner = faiss.downcast_index(index)
-    while isinstance(inner, faiss.IndexPreTransform):  # rotations, principal axes
-        chain: Any = inner.chain  # a vector of C++, whatever its stub says
-        changes += [chain.at(i) for i in range(chain.size())]
-        inner = faiss.downcast_index(inner.index)
+    inner, queries = _unwrapped(index)
     links = 0
     if isinstance(inner, faiss.IndexHNSW):
         # Each is the number of an item, 32 bits, as faiss's own guidelines count it.
         graph: Any = inner.hnsw  # its stub does not name the links
         links = -(-32 * graph.neighbors.size() // max(inner.ntotal, 1))
         inner = faiss.downcast_index(inner.storage)
-
-    owned = index, changes  # what changes the vectors is freed with the index
-
-    def queries(points: np.ndarray) -> np.ndarray:
-        for change in owned[1]:
-            points = change.apply(np.ascontiguousarray(points, np.float32))
-        return points
 
     bits = 8 * inner.sa_code_size() + links
     if isinstance(inner, faiss.IndexRaBitQ):
@@ -189,9 +212,15 @@ def _index(kind: str, training: Training, bits: int) -> Any:
         each = int(kind[2:])
         name = {4: faiss.ScalarQuantizer.QT_4bit, 8: faiss.ScalarQuantizer.QT_8bit}[each]
         return faiss.IndexScalarQuantizer(width, name, metric) if bits == each * width else None
-    if kind == "RaBitQ":
-        index = faiss.IndexRaBitQ(width, metric)
-        return index if bits == 8 * index.sa_code_size() else None
+    if kind.endswith("RaBitQ"):
+        signs = faiss.IndexRaBitQ(width, metric)
+        if bits != 8 * signs.sa_code_size():
+            return None
+        if kind == "RaBitQ":
+            return signs
+        random = faiss.RandomRotationMatrix(width, width)
+        random.init(training.seed % 2**31)
+        return _behind(random, signs)
     each = centroids(len(training.items)).bit_length() - 1
     blocks = bits // each
     if bits % each or blocks * COORDINATES_A_BLOCK > width or len(training.items) < 2**each:
@@ -212,9 +241,4 @@ def _index(kind: str, training: Training, bits: int) -> Any:
     rotation.niter = _OPQ_ITERATIONS
     # Its own default has 256 centroids a block, whatever the blocks of the code have.
     rotation.pq = quantizer.pq
-    rotated = faiss.IndexPreTransform(rotation, quantizer)
-    # The index frees its two parts, and Python no longer does.
-    for part in (rotation, quantizer):
-        getattr(part, "this").disown()  # noqa: B009
-    rotated.own_fields = True
-    return rotated
+    return _behind(rotation, quantizer)
