@@ -80,14 +80,18 @@ def test_in_other_databases_a_query_keeps_all_its_targets(report):
     (place,) = np.flatnonzero(sizes.log2_size == 5.0)
     (here,) = np.flatnonzero(np.isclose(sizes.log2_size, np.log2(report.database)))
     others = report.database - CAPTIONS
-    for row, line in enumerate(sizes.line):
+    # Ties of codes are another matter: of the vectors themselves there are none.
+    untied = [row for row, line in enumerate(sizes.line) if report.tied[line].max() == 1]
+    assert untied
+    for row in untied:
+        line = sizes.line[row]
         first = report.ahead[line].reshape(-1, CAPTIONS).min(axis=1)
         count = np.arange(32 - CAPTIONS + 1)
         beside = hypergeom.pmf(count, others, first[:, None], 32 - CAPTIONS)
         exact = (beside / (1 + count)).sum(axis=1).mean()
-        assert sizes.value[row, place] == pytest.approx(exact, rel=0, abs=1e-3)
+        assert sizes.value[row, place] == pytest.approx(exact, rel=0, abs=1e-9)
         mrr = report.values("mrr")[line]
-        assert sizes.value[row, here] == pytest.approx(mrr, rel=0, abs=1e-3)
+        assert sizes.value[row, here] == pytest.approx(mrr, rel=0, abs=1e-12)
 
 
 DIMENSION, ITEMS, TARGETS, QUERIES = 8, 120, 3, 6000
