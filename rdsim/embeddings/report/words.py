@@ -56,10 +56,7 @@ _FAR: Final = 1.5
 """Measured bits by those of the twin from which on a better code is worth looking for."""
 _ZEROS: Final = 0.005
 """Fraction of vectors of zeros from which on they are said: less is within half a unit of the second digit of a quality."""
-_OF_ZEROS: Final = {
-    "queries": "all items tie for such a query",
-    "items": "such an item is found by chance alone",
-}
+_OF_ZEROS: Final = {"queries": "rank the items alike", "items": "tie with each other"}
 _SATURATED: Final = 0.95
 """MRR beyond which ranks do not tell how strong correlations are."""
 _MOVED: Final = 0.1
@@ -128,13 +125,12 @@ def cautions(found: EmbeddingReport) -> list[str]:
             f"Lengths of items matter: their standard deviation is {spread:.0%} of their mean. From {level:.0%} on, one over "
             f"the root of the effective dimension, lengths would move scores as much as directions do. {kept}"
         )
-    # Under L2 a vector of zeros has a distance from every other as any vector has.
     for side, lost in _OF_ZEROS.items():
-        if found.similarity != "L2" and (share := known[f"zero_{side}"]) >= _ZEROS:
+        if (share := known[f"zero_{side}"]) >= _ZEROS:
             said.append(
-                f"{share:.1%} of the {side} as given are zero in all coordinates. They have the score zero with every "
-                f"vector, so that {lost}: about that share of the quality is lost (it is said from {_ZEROS:.1%} on, "
-                "which shows in the digits that are printed). Leave them out if they stand for missing data."
+                f"{share:.1%} of the {side} as given are zero in all coordinates. They {lost}, so that about that share of the "
+                f"quality is lost (it is said from {_ZEROS:.1%} on, which shows in the digits that are printed). Leave them "
+                "out if they stand for missing data."
             )
     return said
 
