@@ -44,18 +44,23 @@ def sources_of_few_letters(draw):
 
 
 @pytest.mark.parametrize(
-    ("n", "separate", "shared"), [(100, 0.105, 0.179), (400, 0.358, 0.396), (1000, 0.667, 0.688)]
+    ("n", "separate", "shared"),
+    [(100, 0.10495, 0.17870), (400, 0.35827, 0.39627), (1000, 0.67011, 0.68802)],
 )
 def test_C27_values_of_the_dsbs(n, separate, shared):
-    """The known digits at n = 1000 are rounded down: those at 100 and 400 fix the exponent, hence .6698."""
+    """Values of the same bound with multipliers chosen at sixty shares of the database in place of nine, to a tenth of the tolerance.
+
+    They take five times as long, and are no more than 6e-4 higher. Rounded they are the known digits (.105 and .179, .358 and
+    .396, .688), but for separate encoders at n = 1000, where .667 is known.
+    """
     size = 1.1 * n * float(bottleneck_dsbs(0.1, rate=0.5))
     wanted = {"separate": separate, "shared": shared}
-    for encoder, least in wanted.items():
+    for encoder, most in wanted.items():
         found = retrieval_converse(
             sources.dsbs(0.1), size, "error", bits=n / 2, letters=n, encoder=encoder
         )
         assert found.bound == ("sets of sequences",)
-        assert least - 1.5e-3 <= float(found.loss) <= least + 5e-3
+        assert most - 6e-4 <= float(found.loss) <= most + 1e-5
 
 
 @settings(max_examples=8)
