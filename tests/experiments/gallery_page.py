@@ -20,13 +20,17 @@ def invented(name, _function, config, *_arguments):
     """Give the explorer numbers of the right shapes, falling with the rate."""
     sources, rates = len(config.sources), len(config.rates)
     menu = (sources, len(config.log2_sizes), len(config.block_lengths), rates)
-    shape = {"bottlenecks": (sources, rates)}.get(name, menu)
+    shapes = {
+        "bottlenecks": (sources, rates),
+        "drawn": (sources, len(config.block_lengths), rates),
+    }
+    shape = shapes.get(name, menu)
     if name == "codewords":
         return {"loss": np.random.default_rng(8).random((1, 3))}
     if name.startswith("codes-"):
         return {"loss": np.random.default_rng(9).random((1, len(config.log2_sizes), rates))}
     value = -np.sort(-np.random.default_rng(len(name)).random(shape), axis=-1)
-    return {"value": value, "lower": value - 1e-9, "upper": value + 2e-9}
+    return {"value": value, "loss": value, "lower": value - 1e-9, "upper": value + 2e-9}
 
 
 def written(home):
