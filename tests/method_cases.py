@@ -131,6 +131,14 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             "distortion_at": {"rate": 0.4},
         },
     ),
+    "limits.RankPriorCurve": (
+        "limits.rank_rate_prior_curve",
+        {"rate_at": {"distortion": 0.2}, "distortion_at": {"rate": 0.4}},
+    ),
+    "limits.RankingCodebook": (
+        "limits.ranking_codebook",
+        {"rate_at": {"distortion": 0.2}, "distortion_at": {"rate": 0.4}},
+    ),
     "limits.ItemCurve": (
         "limits.joint_retrieval_curve",
         {"loss_at": {"rate": 0.3}},

@@ -27,10 +27,13 @@ INTEGERS_AND_NAMES: Final = {
 }
 
 
-def real_methods(cls: type) -> set[str]:
-    """Public methods that take more than a key, a shape or nothing."""
+def real_methods(cls: type, public: set[type]) -> set[str]:
+    """Public methods that take more than a key, a shape or nothing; those of bases too that users do not see themselves."""
     found = set()
-    for name, method in vars(cls).items():
+    own = (base for base in cls.__mro__ if base.__module__.startswith("rdsim."))
+    bases = (base for base in own if base is cls or base not in public)
+    named = (each for base in bases for each in vars(base).items())
+    for name, method in named:
         if not name.startswith("_") and inspect.isfunction(method):
             arguments = set(inspect.signature(method).parameters) - INTEGERS_AND_NAMES
             found |= {name} if arguments else set()
@@ -44,7 +47,8 @@ def test_every_method_with_real_arguments_is_walked_or_exempt() -> None:
         for name, cls in vars(importlib.import_module(f"rdsim.{room}")).items()
         if inspect.isclass(cls) and cls.__module__.startswith("rdsim.") and name[0] != "_"
     }
-    methods = {name: real_methods(cls) for name, cls in public.items() if real_methods(cls)}
+    seen = set(public.values())
+    methods = {name: found for name, cls in public.items() if (found := real_methods(cls, seen))}
     assert sorted(set(methods) - set(METHODS) - set(EXEMPT_CLASSES)) == []
     assert sorted(set(EXEMPT_CLASSES) - set(methods)) == []
     for name, (_, walked) in METHODS.items():

@@ -69,10 +69,12 @@ class RankCurve(RateCurve):
         problem = _one_prior(self.prior, self.loss)
         return jnp.asarray(pooled_points(problem, np.zeros(1)).distortion[0])
 
+    @on_host
     def rate_at(self, distortion: ArrayLike) -> Certified:
         """Solve for R(D) at given losses; see `rank_rate_prior`."""
         return rank_rate_prior(self.prior, self.loss, distortion=distortion)
 
+    @on_host
     def distortion_at(self, rate: ArrayLike) -> Certified:
         """Solve for D(R) at given rates; see `rank_loss_prior`."""
         return rank_loss_prior(self.prior, self.loss, rate=rate)
