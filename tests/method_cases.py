@@ -10,6 +10,8 @@ from fuzz_cases import ITEMS, KEY
 
 POINTS: Final = ITEMS[:4] + 0.01
 SPACE: Final = np.random.default_rng(3).normal(size=(4, 3))
+TARGETS: Final = {"rate_at": {"distortion": 0.2}, "distortion_at": {"rate": 0.4}}
+"""Both ways in which every curve of a rate is asked."""
 SINGLE: Final = POINTS.astype(np.float32)
 
 METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
@@ -122,22 +124,19 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
     ),
     "limits.RateCurve": (
         "limits.rate_distortion_curve",
-        {"rate_at": {"distortion": 0.2}, "distortion_at": {"rate": 0.4}},
+        TARGETS,
     ),
     "limits.RateDistortionCurve": (
         "limits.rate_distortion_curve",
-        {
-            "rate_at": {"distortion": 0.2},
-            "distortion_at": {"rate": 0.4},
-        },
+        TARGETS,
     ),
     "limits.RankPriorCurve": (
         "limits.rank_rate_prior_curve",
-        {"rate_at": {"distortion": 0.2}, "distortion_at": {"rate": 0.4}},
+        TARGETS,
     ),
     "limits.RankingCodebook": (
         "limits.ranking_codebook",
-        {"rate_at": {"distortion": 0.2}, "distortion_at": {"rate": 0.4}},
+        TARGETS,
     ),
     "limits.ItemCurve": (
         "limits.joint_retrieval_curve",

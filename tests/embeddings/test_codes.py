@@ -146,8 +146,6 @@ def test_an_index_of_ones_own_has_the_ranks_of_its_own_search(tmp_path, factory,
 def test_an_index_of_scores_that_are_not_read_is_refused(tmp_path):
     """RaBitQ with several bits a coordinate keeps other factors than with one."""
     faiss = pytest.importorskip("faiss")
-    if not hasattr(faiss.RaBitQuantizer, "nb_bits"):
-        pytest.skip("this faiss has no RaBitQ of several bits")
     index = faiss.IndexRaBitQ(WIDTH, faiss.METRIC_L2, 4)
     items = planted(50)[1].astype(np.float32)
     index.train(items)
