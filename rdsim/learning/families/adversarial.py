@@ -65,10 +65,25 @@ class AlignedEncoder(FusedEncoder):
     """Late fusion, and a discriminator of its embeddings."""
 
     def __init__(
-        self, *, hidden: tuple[int, ...] = (32,), dimension: int = 4, rngs: nnx.Rngs, **sizes: Any
+        self,
+        *,
+        modalities: int,
+        size: int,
+        item_size: int | None = None,
+        hidden: tuple[int, ...] = (32,),
+        dimension: int = 4,
+        rngs: nnx.Rngs,
     ) -> None:
-        """Make the encoder and the discriminator; the other sizes are those of a `FusedEncoder`."""
-        super().__init__(fusion="late", hidden=hidden, dimension=dimension, rngs=rngs, **sizes)
+        """Make the encoder and the discriminator, of the sizes of `FusedEncoder`."""
+        super().__init__(
+            fusion="late",
+            modalities=modalities,
+            size=size,
+            item_size=item_size,
+            hidden=hidden,
+            dimension=dimension,
+            rngs=rngs,
+        )
         self.discriminator = MLP((dimension, *hidden, 1), rngs)
 
     def discriminate(

@@ -65,9 +65,16 @@ class CrossAttention(Comparing):
         heads: int = 2,
         rngs: nnx.Rngs,
     ) -> None:
-        """Make the layers, of tokens of so many numbers (w) and so many heads (h), a divisor of them.
+        """Make the layers.
 
-        The other sizes are those of a `FusedEncoder`.
+        Args:
+            modalities: K of a query.
+            size: d, coordinates of each modality.
+            item_size: coordinates of an item; None for as many as a modality has.
+            width: w of a token.
+            heads: h, a divisor of the width.
+            rngs: of the first parameters.
+
         """
         number = validation.integer("modalities", modalities, low=1)
         self.heads = validation.integer("heads", heads, low=1)

@@ -140,7 +140,17 @@ class SharedLatent(nnx.Module):
         dimension: int = 2,
         rngs: nnx.Rngs,
     ) -> None:
-        """Make the networks; sizes are as those of a `FusedEncoder`, the dimension is L of the latent."""
+        """Make the networks.
+
+        Args:
+            modalities: K of a query.
+            size: d, coordinates of each modality.
+            item_size: coordinates of an item; None for as many as a modality has.
+            hidden: widths of the hidden layers.
+            dimension: L of the latent.
+            rngs: of the first parameters.
+
+        """
         self.dimension = validation.integer("dimension", dimension, low=1)
         self.sizes = (size, item_size or size)
         size = max(self.sizes)  # the shorter of query and item is padded with zeros
