@@ -123,9 +123,8 @@ def _link_programs(source: Path, target: Path) -> None:
     # links take.
     for name in set(os.listdir(source)) - set(os.listdir(target)):
         if name.endswith("-cache"):
-            with contextlib.suppress(
-                OSError
-            ):  # another process was faster, or it was removed meanwhile
+            # Another process may have been faster, or have removed it meanwhile.
+            with contextlib.suppress(OSError):
                 os.link(source / name, target / name)
 
 
