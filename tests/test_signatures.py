@@ -269,9 +269,8 @@ def test_the_compressed_side_is_named_and_turns_the_table(name):
     columns, rows = function(JOINT, "columns"), function(JOINT, "rows")
     np.testing.assert_allclose(function(JOINT.T, "rows"), columns, rtol=0, atol=1e-9)
     np.testing.assert_allclose(function(JOINT.T, "columns"), rows, rtol=0, atol=1e-9)
-    assert (
-        np.max(np.abs(np.asarray(columns) - np.asarray(rows))) > 1e-4
-    )  # a swap is no small matter
+    # A swap is no small matter.
+    assert np.max(np.abs(np.asarray(columns) - np.asarray(rows))) > 1e-4
     for wrong in ("column", "", "y"):
         with pytest.raises(ValueError, match='compress must be "rows" or "columns"'):
             function(JOINT, wrong)

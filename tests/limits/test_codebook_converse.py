@@ -66,16 +66,14 @@ def test_C27_equal_codewords_reach_the_bound(words, M, loss):
 def test_C27_no_codebook_of_given_items_passes_and_equal_classes_reach_it(M, words, loss, seed):
     size, bits = math.log2(M), math.log2(words)
     bound = float(codebook_loss(size, loss, bits=bits, items="given"))
-    assert (
-        bound <= float(codebook_loss(size, loss, bits=bits)) + 1e-9
-    )  # whoever knows the items can do better
+    # Whoever knows the items can do better.
+    assert bound <= float(codebook_loss(size, loss, bits=bits)) + 1e-9
     for codeword in (np.random.default_rng(seed).integers(0, words, M), np.arange(M) % words):
         times = np.bincount(codeword, minlength=words)[codeword]
         told = 1 - float(first(M, loss)[times - 1].mean())
         assert bound <= told + 1e-9
-    assert bound == pytest.approx(
-        told, rel=0, abs=1e-9
-    )  # of the classes that are as equal as can be
+    # The last classes are as equal as can be.
+    assert bound == pytest.approx(told, rel=0, abs=1e-9)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

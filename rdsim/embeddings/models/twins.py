@@ -107,9 +107,8 @@ def with_models(
             return None
         return found
 
-    with (
-        one_blas_thread()
-    ):  # tables of hundreds of queries by dozens of coordinates, however large the database is
+    # Tables have hundreds of queries by dozens of coordinates, however large the database is.
+    with one_blas_thread():
         gaussian = part(GAUSSIAN, lambda: gaussian_twin(key, report, float(mrr[best])))
         isotropic = part(ISOTROPIC, lambda: isotropic_twin(report, best))
     twins = [

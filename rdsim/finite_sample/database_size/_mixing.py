@@ -219,9 +219,8 @@ def _tail(family: str, numbers: tuple[float, float], threshold: float, at: Grid)
     log_density = FAMILIES[family][0](at.log_p[below], *numbers, threshold)
     log_mass = log_density + np.log(at.width[below])
     largest = log_mass.max()
-    if not np.isfinite(
-        largest
-    ):  # the family has no density below the threshold; the search then turns away
+    # Where the family has no density below the threshold the search turns away.
+    if not np.isfinite(largest):
         raise FloatingPointError
     mass = np.exp(log_mass - largest)
     return np.asarray(mass / mass.sum())

@@ -92,9 +92,8 @@ def _panel_errors(
     lead_slope = shift[rows, lead] / var[lead]  # (panels, axes)
     slope = np.abs(shift / var - lead_slope[:, None])
     curvature = 0.5 * np.abs(1 / var - 1 / var[lead][:, None])
-    change = (
-        halves[:, None] * slope + halves[:, None] ** 2 * curvature
-    )  # of the log odds within the panel
+    # Change of the log odds within the panel.
+    change = halves[:, None] * slope + halves[:, None] ** 2 * curvature
     log_volume = np.sum(np.log(2 * halves), axis=1)
     errors = np.full(halves.shape, np.inf)
     for i in range(halves.shape[1]):
