@@ -3,12 +3,17 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rdsim.finite_sample.plug_in_estimate import plug_in_rate
+from rdsim.limits import rate_at
+from rdsim.limits.rate_distortion import rate_and_gradient
 
 HAMMING = 1 - np.eye(2)
 FOUR = 1 - np.eye(4)
@@ -108,6 +113,28 @@ def test_two_standard_errors_agree_where_letters_drop_out_of_the_code():
     assert found.jackknife_error == pytest.approx(float(found.standard_error), rel=1e-4, abs=0)
     # The Hessian is another than the entropy's there: the bias is not -(k-1)/2N.
     assert abs(found.jackknife_bias / found.shannon_bias - 1) > 0.1
+
+
+@settings(max_examples=15)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.1, 0.5, 0.95, 1.2]),
+    st.sampled_from([np.asarray, jnp.asarray]),
+)
+def test_C18_the_gradient_is_that_of_the_rate_also_where_no_letter_is_free(seed, share, array):
+    """Every letter costs something whatever stands for it, so that its least distortion counts too; beyond D_max all is zero."""
+    rng = np.random.default_rng(seed)
+    p, d = rng.dirichlet(np.ones(3)), rng.random((3, 4)) + rng.random((3, 1))
+    least = float(p @ d.min(axis=1))
+    D = least + share * (float((p @ d).min()) - least)
+    lower, upper, gradient = rate_and_gradient(array(p), array(d), array(D), 1e-11)
+    found = rate_at(p, d, D, tolerance=1e-11)
+    assert float(found.lower) - 1e-10 <= upper <= float(found.upper) + 1e-10
+    assert 0 <= upper - lower <= 1e-10
+    expected = jax.grad(lambda q: rate_at(q / q.sum(), d, D, tolerance=1e-11).value)(jnp.asarray(p))
+    # A pmf has mass one, so that a constant in the gradient means nothing.
+    gradient, expected = (np.asarray(each) - p @ np.asarray(each) for each in (gradient, expected))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_data_set_alone_and_among_many_has_the_same_estimate():
