@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks._rows import LATE, Row, Side, compare
 from rdsim import limits
+from rdsim.limits.bottleneck.discrete import InformationBottleneck
 
 TITLE = "Information bottleneck"
 
@@ -132,13 +133,13 @@ def random_joints(config: Config) -> list[np.ndarray]:
     return found
 
 
-def _ours(joints: list[np.ndarray], config: Config) -> list[limits.InformationBottleneck]:
+def _ours(joints: list[np.ndarray], config: Config) -> list[InformationBottleneck]:
     return [
         limits.information_bottleneck(joint, config.slopes, compress="columns") for joint in joints
     ]
 
 
-def _values(found: list[limits.InformationBottleneck]) -> np.ndarray:
+def _values(found: list[InformationBottleneck]) -> np.ndarray:
     values = [one.relevance - one.slope * one.complexity for one in found]
     return np.array([values, [one.complexity for one in found]])
 
@@ -167,7 +168,7 @@ def _embo(joints: list[np.ndarray], config: Config, *, documented: bool = False)
     Its exponent takes a divergence in bits for one in nats, so that its beta is ln 2 of the usual
     one. As documented is the usual beta, 1/s, with its own starts, steps and tolerance.
     """
-    from embo import InformationBottleneck
+    import embo
 
     scale = 1.0 if documented else math.log(2)
     effort = (3, 100) if documented else (config.restarts, config.iterations)
@@ -175,7 +176,7 @@ def _embo(joints: list[np.ndarray], config: Config, *, documented: bool = False)
 
     def point(joint: np.ndarray, slope: float) -> tuple[float, float]:
         px, py = joint.sum(axis=0), joint.sum(axis=1)
-        complexity, relevance, _, _ = InformationBottleneck.beta_iter(
+        complexity, relevance, _, _ = embo.InformationBottleneck.beta_iter(
             *(1, scale / slope, px, py, joint / px, px.size), *effort, rtol=tolerance
         )
         return relevance - slope * complexity, complexity

@@ -1,11 +1,11 @@
 """No public method that takes real numbers is forgotten by the walk of the derivatives."""
 
-import importlib
 import inspect
 from typing import Final
 
 import test_fuzz as fuzz
 from method_cases import EXEMPT_CLASSES, METHODS
+from public_classes import listed_classes, returned_classes
 
 INTEGERS_AND_NAMES: Final = {
     *(
@@ -44,8 +44,7 @@ def test_every_method_with_real_arguments_is_walked_or_exempt() -> None:
     public = {
         f"{room}.{name}": cls
         for room in fuzz.ROOMS
-        for name, cls in vars(importlib.import_module(f"rdsim.{room}")).items()
-        if inspect.isclass(cls) and cls.__module__.startswith("rdsim.") and name[0] != "_"
+        for name, cls in {**returned_classes(room), **listed_classes(room)}.items()
     }
     seen = set(public.values())
     methods = {name: found for name, cls in public.items() if (found := real_methods(cls, seen))}

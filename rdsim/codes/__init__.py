@@ -14,23 +14,18 @@ from rdsim.codes.distances import squared_error
 from rdsim.codes.encoders import likelihood_encoder
 from rdsim.codes.ensembles import *
 from rdsim.codes.entropy_coding import (
-    CodeRates,
-    RangeCoded,
     code_rates,
     entropy_coded_bits,
     huffman_lengths,
 )
 from rdsim.codes.item_code import ItemCode, StoredCode
 from rdsim.codes.quantizers import *
-from rdsim.codes.stored_search import SearchResult, search
+from rdsim.codes.stored_search import search
 
 __all__ = [
     "CODES",
-    "CodeRates",
     "CommonCode",
     "ItemCode",
-    "RangeCoded",
-    "SearchResult",
     "StoredCode",
     "code_rates",
     "common_code",

@@ -17,20 +17,16 @@ from rdsim.finite_sample.information_bounds import (
     infonce,
     plug_in_information,
 )
-from rdsim.finite_sample.information_estimate import InformationEstimate
-from rdsim.finite_sample.limit_distribution import ExcessDistribution, excess_distribution
+from rdsim.finite_sample.limit_distribution import excess_distribution
 from rdsim.finite_sample.plug_in_code import PlugInExcess, plug_in_excess
-from rdsim.finite_sample.plug_in_estimate import PlugInRate, plug_in_rate
+from rdsim.finite_sample.plug_in_estimate import plug_in_rate
 from rdsim.finite_sample.power_law import PowerLaw, fit_exponent, fit_exponent_of_trials
 from rdsim.finite_sample.retrieval_from_counts import LearnedRetrieval, learned_retrieval
 from rdsim.finite_sample.sandwich import *
 
 __all__ = [
-    "ExcessDistribution",
-    "InformationEstimate",
     "LearnedRetrieval",
     "PlugInExcess",
-    "PlugInRate",
     "PowerLaw",
     "channel_information",
     "decoder_information",

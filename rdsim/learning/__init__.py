@@ -18,18 +18,15 @@ except ModuleNotFoundError as error:
 from rdsim.learning import families, stochastic, training
 from rdsim.learning.families import *
 from rdsim.learning.held_out_points import HeldOutPoint, held_out_point
-from rdsim.learning.operating_points import OperatingPoint, operating_point
-from rdsim.learning.product_code import ProductCode, product_codes
-from rdsim.learning.stacking import StackedCode, stacked_systems
+from rdsim.learning.operating_points import operating_point
+from rdsim.learning.product_code import product_codes
+from rdsim.learning.stacking import stacked_systems
 from rdsim.learning.stochastic import *
 from rdsim.learning.streaming import streamed_codes
 from rdsim.learning.training import *
 
 __all__ = [
     "HeldOutPoint",
-    "OperatingPoint",
-    "ProductCode",
-    "StackedCode",
     "held_out_point",
     "operating_point",
     "product_codes",

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 from rdsim import validation
 from rdsim.codes.quantizers.entropy_weighted import EntropyWeightedQuantizer
 from rdsim.codes.quantizers.vector import VectorQuantizer
-from rdsim.learning.families import EmbeddedCode
+from rdsim.learning.families.stored.embedded_codes import EmbeddedCode
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
 from rdsim.simulation.coded_items import Decoder

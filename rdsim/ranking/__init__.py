@@ -26,14 +26,12 @@ from rdsim.ranking.similarity import (
 from rdsim.ranking.subsets import subset_loss
 from rdsim.ranking.tails import *
 from rdsim.ranking.temperature import (
-    FittedTemperatures,
     bayes_temperatures,
     entropy_difference_temperatures,
     fit_temperatures,
 )
 
 __all__ = [
-    "FittedTemperatures",
     "Loss",
     "averaged_cosine",
     "bayes_temperatures",

@@ -14,7 +14,7 @@ from rdsim.sources.absences import with_changed_queries, with_missing, with_wron
 from rdsim.sources.discretisation import Discretisation, DiscretisedItem
 from rdsim.sources.gaussian_pairs import GaussianSource, gaussian, vector_gaussian
 from rdsim.sources.mixture import *
-from rdsim.sources.prior import TargetPrior, target_prior, zipf_prior
+from rdsim.sources.prior import target_prior, zipf_prior
 from rdsim.sources.several_modalities import MultimodalSource, gaussian_multimodal, multimodal
 from rdsim.sources.sphere import *
 from rdsim.sources.tables import DiscreteSource, binary_erasure_pair, discrete, dsbs, symmetric
@@ -25,7 +25,6 @@ __all__ = [
     "DiscretisedItem",
     "GaussianSource",
     "MultimodalSource",
-    "TargetPrior",
     "binary_erasure_pair",
     "discrete",
     "dsbs",

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import ClassVar
 
+import public_classes
 import pytest
 import xarray
 from mkdocs.exceptions import PluginError
@@ -131,6 +132,16 @@ def test_every_public_name_is_on_the_page_of_its_room(pages):
         for name in names.public_names(f"rdsim.limits.{part}"):
             anchor = f"rdsim.limits.{part}.{name}"
             assert anchor in pages["api/limits.html"].anchors, anchor
+
+
+def test_a_class_that_is_returned_is_on_the_page_of_the_function(pages):
+    """A result that only functions make is not listed by its package, but documented beside them."""
+    for room in ROOMS:
+        listed = public_classes.listed_classes(room)
+        for name, cls in public_classes.returned_classes(room).items():
+            anchor = f"{cls.__module__}.{name}"
+            if name not in listed and cls.__module__.startswith(f"rdsim.{room}."):
+                assert anchor in pages[f"api/{room}.html"].anchors, anchor
 
 
 def test_the_page_of_sources_lists_every_function_of_a_source():

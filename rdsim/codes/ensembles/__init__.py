@@ -7,20 +7,16 @@ non-negative numbers, for databases of up to 2^1000 items.
 from rdsim.codes.ensembles.cosets import coset_distances
 from rdsim.codes.ensembles.discrete import discrete_ensemble
 from rdsim.codes.ensembles.dsbs import (
-    DsbsDistances,
     dsbs_code_loss,
     dsbs_distances,
     dsbs_ensemble,
 )
-from rdsim.codes.ensembles.gaussian import GaussianTestChannel, gaussian_test_channel
+from rdsim.codes.ensembles.gaussian import gaussian_test_channel
 from rdsim.codes.ensembles.random_coding import RandomCode, random_code
-from rdsim.codes.ensembles.sphere import SphereEnsemble, sphere_ensemble
+from rdsim.codes.ensembles.sphere import sphere_ensemble
 
 __all__ = [
-    "DsbsDistances",
-    "GaussianTestChannel",
     "RandomCode",
-    "SphereEnsemble",
     "coset_distances",
     "discrete_ensemble",
     "dsbs_code_loss",

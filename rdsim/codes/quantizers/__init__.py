@@ -15,7 +15,7 @@ from rdsim.codes.quantizers.hashing import (
     long_hyperplane_hash,
     rotated_hash,
 )
-from rdsim.codes.quantizers.lloyd_max import LloydMax, lloyd_max_levels
+from rdsim.codes.quantizers.lloyd_max import lloyd_max_levels
 from rdsim.codes.quantizers.product import ProductQuantizer
 from rdsim.codes.quantizers.product_fits import long_product_quantizer, product_quantizer
 from rdsim.codes.quantizers.scalar import (
@@ -33,7 +33,6 @@ __all__ = [
     "BinaryHash",
     "EntropyWeightedQuantizer",
     "HyperplaneHash",
-    "LloydMax",
     "ProductQuantizer",
     "ScalarQuantizer",
     "VectorQuantizer",

@@ -6,12 +6,11 @@ distribution over queries of the probability that an item beats the target, by t
 """
 
 from rdsim.finite_sample.database_size.isotropic_twin import IsotropicTwin
-from rdsim.finite_sample.database_size.prediction import PredictedQuality, predict_quality
+from rdsim.finite_sample.database_size.prediction import predict_quality
 from rdsim.finite_sample.database_size.twin_fit import effective_dimension, fit_isotropic_twin
 
 __all__ = [
     "IsotropicTwin",
-    "PredictedQuality",
     "effective_dimension",
     "fit_isotropic_twin",
     "predict_quality",

@@ -6,7 +6,6 @@
 from rdsim.learning.families.adversarial import AdversarialFamily
 from rdsim.learning.families.beyond_pairs import UnpairedFamily
 from rdsim.learning.families.canonical_correlations import (
-    CanonicalCorrelations,
     canonical_correlation_analysis,
 )
 from rdsim.learning.families.catalogue import FAMILIES, fit_family
@@ -21,7 +20,7 @@ from rdsim.learning.families.dual_encoder import (
 from rdsim.learning.families.hashing import HashingFamily, with_hamming
 from rdsim.learning.families.pairs import ItemPairs, array_pairs, fitted_models, item_pairs
 from rdsim.learning.families.rankers import RankFusionFamily, RegionAttentionFamily
-from rdsim.learning.families.stored.embedded_codes import EmbeddedCode, embedded_code
+from rdsim.learning.families.stored.embedded_codes import embedded_code
 from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
 from rdsim.learning.families.stored_embeddings import (
     quantized_system,
@@ -33,11 +32,9 @@ __all__ = [
     "FAMILIES",
     "AdversarialFamily",
     "CCAFamily",
-    "CanonicalCorrelations",
     "ContrastiveLearner",
     "DualEncoder",
     "DualEncoderFamily",
-    "EmbeddedCode",
     "GapFamily",
     "HashingFamily",
     "ItemPairs",

@@ -5,12 +5,10 @@ from rdsim.learning.stochastic.bottleneck_objective import (
     StochasticCodeLearner,
 )
 from rdsim.learning.stochastic.gaussian import (
-    GaussianCodePoint,
     gaussian_code_points,
 )
 from rdsim.learning.stochastic.items import NeuralItemCode, learned_decoder, neural_item_code
 from rdsim.learning.stochastic.letters import (
-    DiscreteCode,
     LetterBatch,
     discrete_code,
     exact_point,
@@ -21,8 +19,6 @@ from rdsim.learning.stochastic.neural_code import NeuralCode
 from rdsim.learning.stochastic.retrieval_objective import RetrievalCodeLearner, whole_source
 
 __all__ = [
-    "DiscreteCode",
-    "GaussianCodePoint",
     "LetterBatch",
     "NeuralCode",
     "NeuralItemCode",

@@ -13,13 +13,11 @@ from rdsim.limits.bottleneck.closed_forms import (
 )
 from rdsim.limits.bottleneck.contraction import contraction_coefficient
 from rdsim.limits.bottleneck.discrete import (
-    InformationBottleneck,
     bottleneck_at,
     bottleneck_rate,
     information_bottleneck,
 )
 from rdsim.limits.bottleneck.gaussian import (
-    BottleneckPoint,
     bottleneck_gaussian,
     bottleneck_gaussian_rate,
     bottleneck_vector_gaussian,
@@ -30,8 +28,6 @@ from rdsim.limits.bottleneck.gaussian import (
 from rdsim.limits.bottleneck.mixture_bound import mixture_bottleneck_bound
 
 __all__ = [
-    "BottleneckPoint",
-    "InformationBottleneck",
     "bottleneck_at",
     "bottleneck_dsbs",
     "bottleneck_dsbs_point",

@@ -4,9 +4,8 @@
 any prior, for which `prior_converse` is a simpler bound, and `skew` for one code of several targets of unequal entropy.
 """
 
-from rdsim.limits.rank_distortion.codebook import RankingCodebook, ranking_codebook
+from rdsim.limits.rank_distortion.codebook import ranking_codebook
 from rdsim.limits.rank_distortion.prior import (
-    RankPriorCurve,
     rank_loss_prior,
     rank_rate_prior,
     rank_rate_prior_curve,
@@ -22,15 +21,11 @@ from rdsim.limits.rank_distortion.several_targets import (
     rank_loss_several_targets,
     rank_rate_several_targets,
 )
-from rdsim.limits.rank_distortion.skew import CommonRate, SkewBound, common_rate, skew_bound
+from rdsim.limits.rank_distortion.skew import common_rate, skew_bound
 from rdsim.limits.rank_distortion.uniform import rank_loss, rank_rate
 
 __all__ = [
-    "CommonRate",
-    "RankPriorCurve",
-    "RankingCodebook",
     "SetLoss",
-    "SkewBound",
     "common_rate",
     "gibbs_rank_distribution",
     "majorises",

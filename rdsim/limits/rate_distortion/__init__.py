@@ -22,7 +22,6 @@ from rdsim.limits.rate_distortion.allocation import (
     entropy_difference,
 )
 from rdsim.limits.rate_distortion.continuous import (
-    ContinuousRateDistortion,
     continuous_rate_distortion,
 )
 from rdsim.limits.rate_distortion.discrete import (
@@ -31,12 +30,10 @@ from rdsim.limits.rate_distortion.discrete import (
     rate_at,
     rate_distortion_curve,
 )
-from rdsim.limits.rate_distortion.refinement import SuccessiveRefinement, successive_refinement
+from rdsim.limits.rate_distortion.refinement import successive_refinement
 
 __all__ = [
-    "ContinuousRateDistortion",
     "RateDistortionCurve",
-    "SuccessiveRefinement",
     "allocation_penalty",
     "allocation_penalty_high_rate",
     "continuous_rate_distortion",

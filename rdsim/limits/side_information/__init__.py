@@ -1,18 +1,15 @@
 """R(D) with side information at both ends, or at the decoder alone (Wyner and Ziv)."""
 
 from rdsim.limits.side_information.both_ends import (
-    ConditionalCurve,
     conditional_rate_at,
     conditional_rate_distortion,
     indirect_rate_at,
     indirect_rate_distortion,
 )
 from rdsim.limits.side_information.closed_forms import wyner_ziv_dsbs, wyner_ziv_gaussian
-from rdsim.limits.side_information.decoder_only import WynerZivCurve, wyner_ziv, wyner_ziv_at
+from rdsim.limits.side_information.decoder_only import wyner_ziv, wyner_ziv_at
 
 __all__ = [
-    "ConditionalCurve",
-    "WynerZivCurve",
     "conditional_rate_at",
     "conditional_rate_distortion",
     "indirect_rate_at",

@@ -4,7 +4,7 @@
 for one target or, by `several_targets`, for several (C31).
 """
 
-from rdsim.ranking.gaussian.scalar import QuadratureLoss, gaussian_rank_loss
+from rdsim.ranking.gaussian.scalar import gaussian_rank_loss
 from rdsim.ranking.gaussian.vector import SampledLoss, vector_gaussian_rank_loss
 
-__all__ = ["QuadratureLoss", "SampledLoss", "gaussian_rank_loss", "vector_gaussian_rank_loss"]
+__all__ = ["SampledLoss", "gaussian_rank_loss", "vector_gaussian_rank_loss"]
