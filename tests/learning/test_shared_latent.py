@@ -13,6 +13,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdsim.learning import gaussian_experts
 from rdsim.learning.families import shared_latent
 from rdsim.learning.families.catalogue import fit_family
 from rdsim.learning.families.pairs import array_pairs
@@ -37,7 +38,7 @@ three = st.lists(st.tuples(reals, positives), min_size=3, max_size=3).map(np.arr
 @settings(max_examples=20)
 @given(experts=three)
 def test_the_product_of_experts_is_the_product_of_densities(experts):
-    mean, precision = shared_latent.product_of_experts(experts[:, :1], experts[:, 1:])
+    mean, precision = gaussian_experts.product_of_experts(experts[:, :1], experts[:, 1:])
     grid = np.linspace(-9, 9, 4001)
     density = scipy.stats.norm.pdf(grid)
     for m, p in experts:
@@ -60,7 +61,7 @@ def test_the_overlap_is_the_integral(first, second):
         - scipy.stats.norm.logpdf(grid)
     )
     wanted = math.log(np.exp(log_product).sum() * (grid[1] - grid[0]))
-    found = shared_latent.log_overlap(*(np.array([value]) for value in (m, a, n, b)))
+    found = gaussian_experts.log_overlap(*(np.array([value]) for value in (m, a, n, b)))
     assert float(found) == pytest.approx(wanted, abs=1e-7)
 
 
@@ -69,8 +70,8 @@ def test_the_overlap_of_true_posteriors_is_the_information_density():
     queries, items, _ = source.sample(jax.random.key(0), (20,))
     # z is the item, so that its own posterior is a point: nearly, of precision 1e9.
     weights = 1 / np.array([0.3, 0.9])
-    seen = shared_latent.product_of_experts(queries, weights[:, None] * np.ones((1, 2)))
-    found = shared_latent.log_overlap(*seen, items, jnp.full((1, 2), 1e9))
+    seen = gaussian_experts.product_of_experts(queries, weights[:, None] * np.ones((1, 2)))
+    found = gaussian_experts.log_overlap(*seen, items, jnp.full((1, 2), 1e9))
     wanted = source.information_density(queries, items) * math.log(2)
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.learning.families.pairs import ItemPairs
-from rdsim.learning.families.shared_latent import log_normal
+from rdsim.learning.gaussian_experts import log_normal
 from rdsim.learning.training.learner import LossAndRecord
 from rdsim.learning.training.networks import MLP, architecture, bounded_precisions
 from rdsim.number_types import ArrayLike
