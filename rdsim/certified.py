@@ -46,6 +46,7 @@ class Certified(NDArrayOperatorsMixin):
     @property
     def gap(self) -> Float[Array, "..."]:
         """Upper minus lower bound, in the unit of the value (bits of a rate); zero where both are infinite."""
+        # The difference of two equal infinities is NaN, also in the branch that is not taken, which a gradient reads.
         equal = self.upper == self.lower
         return jnp.where(equal, 0.0, jnp.where(equal, 0.0, self.upper) - self.lower)
 
@@ -90,6 +91,7 @@ class Certified(NDArrayOperatorsMixin):
             # Where an index is too large JAX reads the last entry, and NumPy raises an error: ask
             # NumPy first, with an array of the same shape that takes no memory.
             np.broadcast_to(np.zeros(()), self.shape)[index]
+        # One tolerance may stand for all entries: it is then left as it is.
         whole = jnp.shape(self.tolerance) == self.shape
         return Certified(
             value=self.value[index],
@@ -140,6 +142,8 @@ def _with_bounds(ufunc: np.ufunc, *inputs: Any) -> Any:
     x: Any = inputs[0]
     y: Any = inputs[1] if len(inputs) == 2 else 0.0
     both = isinstance(x, Certified) and isinstance(y, Certified)
+    # Rules that take each new end from one old end, or one of each interval. A product of two intervals would be the least
+    # and the largest of four, and the ends of a function that is not monotone do not bound it.
     if ufunc is np.negative:
         return dataclasses.replace(x, value=-x.value, lower=-x.upper, upper=-x.lower)
     if ufunc is np.subtract:

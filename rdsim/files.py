@@ -34,6 +34,8 @@ def write(path: Path, content: bytes) -> None:
     temporary, descriptor = in_folder(target.parent, lambda: _created(target))
     try:
         _remove_abandoned(target)
+        # Content first, name second: the bytes are on the disk before the rename, which is one step, puts the name on
+        # them; so a loss of power leaves the old file or the whole new one.
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()

@@ -80,6 +80,8 @@ def entropy(p: Float[Array, "... y"]) -> Float[Array, "..."]:
 def binary_entropy(p: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""Binary entropy $h(p) = -p \log_2 p - (1-p) \log_2 (1-p)$ in bits."""
     p = jnp.asarray(p, float)
+    # At both ends h is zero with an infinite slope, up on the left and down on the right: `falling` carries it. Elsewhere
+    # log1p keeps the digits of log(1 - p), of which a small p would leave few.
     inside = (p > 0) & (p < 1)
     q = jnp.where(inside, p, 0.5)
     at_end = jnp.where(p <= 0, -falling(p), falling(p))
@@ -89,6 +91,7 @@ def binary_entropy(p: Float[Array, "..."]) -> Float[Array, "..."]:
 @jax.jit
 def relative_entropy(p: Float[Array, "... y"], q: Float[Array, "... y"]) -> Float[Array, "..."]:
     r"""Relative entropy $D(p\|q) = \sum_y p_y \log_2 (p_y / q_y)$ in bits; inf where q misses p."""
+    # safe_log2 reads a zero of q as one, which would leave out an infinite term: it is put in by hand.
     missed = jnp.any((p > 0) & (q == 0), axis=-1)
     return jnp.where(missed, jnp.inf, jnp.sum(p * (safe_log2(p) - safe_log2(q)), axis=-1))
 
@@ -96,6 +99,7 @@ def relative_entropy(p: Float[Array, "... y"], q: Float[Array, "... y"]) -> Floa
 @jax.jit
 def mutual_information(joint: Float[Array, "... x y"]) -> Float[Array, "..."]:
     r"""Mutual information $I(X;Y) = D(P_{XY} \| P_X P_Y)$ in bits."""
+    # Where the product is zero so is the joint, whose weight leaves that term out.
     product = joint.sum(-1, keepdims=True) * joint.sum(-2, keepdims=True)
     return jnp.sum(joint * (safe_log2(joint) - safe_log2(product)), axis=(-2, -1))
 
@@ -134,6 +138,8 @@ def binary_capacity(bias: Float[Array, "..."]) -> Float[Array, "..."]:
     small = t <= 0.5
     near = jnp.where(small, t, 0.0)
     far = jnp.where(small | (t >= 1), 0.75, t)
+    # ln(1 - t^2) + 2 t artanh t, with artanh as half a difference of two log1p: the terms of first order are gone before
+    # anything is rounded, and those that are left, -t^2 and 2 t^2, cancel no digits.
     capacity_near = jnp.log1p(-near * near) + near * (log1p(near) - log1p(-near))
     capacity_far = (1 + far) * log1p(far) + (1 - far) * log1p(-far)
     return jnp.where(
@@ -156,6 +162,7 @@ def inverse_binary_entropy(entropy_bits: Float[Array, "..."]) -> Float[Array, ".
 
     """
     h = jnp.clip(jnp.asarray(entropy_bits, float), 0.0, 1.0)
+    # Below half a bit p itself is solved for, and keeps its digits near 0; above it the bias, which keeps those of 1/2 - p.
     return jnp.where(h <= 0.5, _small_crossover(h), 0.5 * (1.0 - _small_bias(1.0 - h)))
 
 
@@ -182,6 +189,7 @@ def inverse_binary_capacity(capacity_bits: Float[Array, "..."]) -> Float[Array, 
 
     """
     c = jnp.clip(jnp.asarray(capacity_bits, float), 0.0, 1.0)
+    # The two solvers with their roles exchanged: 1 - t is twice the crossover, and keeps its digits near t = 1.
     return jnp.where(c <= 0.5, _small_bias(c), 1.0 - 2.0 * _small_crossover(1.0 - c))
 
 
@@ -194,7 +202,7 @@ def _inverse_binary_capacity_jvp(
 
 
 _NEWTON_STEPS: Final = 10
-"""Twice as many as the two solvers below need from their starting points to the last digit."""
+"""A number that is fixed, so that one program serves all arguments, and twice as many as the two solvers below need from their starting points to the last digit."""
 
 
 def _small_crossover(h: Float[Array, "..."]) -> Float[Array, "..."]:

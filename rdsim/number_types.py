@@ -57,6 +57,7 @@ def working_type(dtype: Any) -> type:
     float32 stays, and holds every smaller float exactly. All else is computed in float64, which
     holds integers up to 2^53 (in float32 where float64 is off).
     """
+    # 32 bits and less, among them bfloat16: its eight bits of exponent are those of float32, its digits fewer.
     small = bool(jnp.issubdtype(dtype, jnp.floating)) and jnp.finfo(dtype).bits <= 32
     return np.float32 if small else float
 

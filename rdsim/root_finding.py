@@ -39,6 +39,8 @@ def bisect(
         there = passed(middle)
         return jnp.where(there, low, middle), jnp.where(there, middle, high)
 
+    # A loop of a fixed number of steps, rather than until the bracket is narrow: it compiles to the same program for every
+    # argument, and a batch does not wait for its slowest entry.
     found: tuple[Array, Array] = jax.lax.fori_loop(
         0, steps, halve, (jnp.asarray(low, float), jnp.asarray(high, float))
     )

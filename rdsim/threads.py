@@ -44,5 +44,6 @@ def _controller(with_faiss: bool) -> ThreadpoolController:
 
 def side_by_side(function: Callable[..., _T], *arguments: Iterable[Any]) -> list[_T]:
     """Apply a function to independent parts in threads, one a core: NumPy's loops run outside of Python's lock."""
+    # One thread of BLAS in each: threads that started threads would be more than there are cores.
     with one_blas_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(function, *arguments))

@@ -120,6 +120,7 @@ def with_derivatives_of(
     rounding. The difference, which is zero, is taken first: value + smooth - smooth would leave the rounding of the
     sum in the value.
     """
+    # The difference of two infinities would be NaN; where the expression is infinite there is no derivative to take.
     finite = jnp.isfinite(smooth)
     smooth = jnp.where(finite, smooth, 0.0)
     return jax.lax.stop_gradient(value) + (smooth - jax.lax.stop_gradient(smooth))

@@ -26,12 +26,16 @@ def up_to(
 
     At the maximal distortion the derivatives are those from below.
     """
+    # Just below D_max the rate is a difference of nearly equal numbers, which may round to -1e-17. Cutting it at zero must
+    # not cut its slope: jnp.maximum alone would give the derivative zero there, or half of it at a tie.
     rate = with_derivatives_of(jnp.maximum(rate, 0.0), rate)
     return jnp.where(distortion <= maximal, rate, 0.0)
 
 
 def at_most(distortion: Float[Array, "*grid"], maximal: Float[Array, ""]) -> Float[Array, "*grid"]:
     """Return the distortion, or the maximal one beyond it, with the derivatives of the one chosen."""
+    # Not jnp.minimum, which gives each of two equal arguments half of the derivative: at D_max itself the curve has the
+    # slope from below.
     return jnp.where(distortion <= maximal, distortion, maximal)
 
 
@@ -39,6 +43,7 @@ def with_rate_at_zero(
     distortion: Float[Array, "*grid"], rate: Float[Array, "*grid"], at_zero: Any
 ) -> Float[Array, "*grid"]:
     """Put in the rate at distortion 0, where it falls infinitely fast."""
+    # `falling` is zero in value; it carries the slope, -1e300 in the place of minus infinity.
     return jnp.where(distortion == 0, at_zero + falling(distortion), rate)
 
 
@@ -52,5 +57,6 @@ def descending(values: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Ar
 
 def greatest(levels: Float[Array, "*grid k"]) -> tuple[Float[Array, "*grid"], Int[Array, "*grid"]]:
     """Pick the greatest level and its place; of equal ones the first, in the gradient too."""
+    # The derivative of jnp.max is shared among equal entries; that of one chosen by its place is the slope of one line.
     place = jnp.argmax(levels, axis=-1)
     return jnp.take_along_axis(levels, place[..., None], axis=-1)[..., 0], place

@@ -127,8 +127,10 @@ def _vector_gaussian(
     theta, last = greatest((D[..., None] - unfilled) / components)
     # The components above the water level; the others are reproduced by their mean.
     coded = components <= 1 + last[..., None]
+    # A difference of logarithms: the ratio may leave float64 where neither variance nor level does.
     gain = safe_log2(variance) - safe_log2(theta)[..., None]
     rate = 0.5 * jnp.sum(jnp.where(coded, gain, 0.0), axis=-1)
+    # Components without variance cost nothing even at D = 0: only where something varies is the rate infinite there.
     lossless = (distortion == 0) & (maximal > 0)
     rate = up_to(maximal, rate, distortion)
     return jnp.where(lossless, with_rate_at_zero(distortion, rate, jnp.inf), rate)
@@ -140,8 +142,8 @@ def _minus_log2(
 ) -> Float[Array, "*grid"]:
     maximal = 1 / rate_parameter
     D = at_most(distortion, maximal)
-    # A harmless argument where D is zero, since a NaN of the unused branch would spread into
-    # derivatives.
+    # A harmless argument where D is zero, since a NaN of the unused branch would spread into derivatives. The product
+    # lambda D is not formed: it may underflow where both logarithms are ordinary numbers.
     log_D = jnp.log2(jnp.where(D > 0, D, 1.0))
     rate = up_to(maximal, -jnp.log2(rate_parameter) - log_D, distortion)
     return with_rate_at_zero(distortion, rate, jnp.inf)

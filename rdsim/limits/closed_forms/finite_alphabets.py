@@ -57,6 +57,7 @@ def uniform_hamming(letters: Integer, *, distortion: ArrayLike) -> Float[Array, 
 
     """
     letters = validation.integer("letters", letters, low=1, high=2**1000)
+    # As floats, for no type of integers of JAX holds 2^1000; M - 1 is taken before it is rounded.
     return _uniform_hamming(
         jnp.asarray(float(letters)), jnp.asarray(float(letters - 1)), checked_distortion(distortion)
     )
@@ -117,6 +118,7 @@ def erasure(p: ArrayLike, *, distortion: ArrayLike) -> Float[Array, "..."]:
 def _bernoulli_hamming(
     p: Float[Array, ""], distortion: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
+    # The better constant letter is wrong so often: from there on nothing need be sent.
     maximal = jnp.minimum(p, 1 - p)
     D = at_most(distortion, maximal)
     return up_to(maximal, binary_entropy(p) - binary_entropy(D), distortion)
@@ -126,6 +128,7 @@ def _bernoulli_hamming(
 def _uniform_hamming(
     letters: Float[Array, ""], others: Float[Array, ""], distortion: Float[Array, "*grid"]
 ) -> Float[Array, "*grid"]:
+    # A constant letter is wrong with probability 1 - 1/M; for M = 1 it is zero, and so is the rate, as 0 log 0 = 0.
     maximal = others / letters
     D = at_most(distortion, maximal)
     rate = jnp.log2(letters) - binary_entropy(D) - D * safe_log2(others)
@@ -134,6 +137,7 @@ def _uniform_hamming(
 
 @jax.jit
 def _hamming(p: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+    # One letter leaves no other whose line could be inverted below.
     if p.size == 1:
         return jnp.zeros_like(distortion)
     p, unfilled = descending(p)
@@ -143,11 +147,13 @@ def _hamming(p: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Float[
     # the least of these lines over k, so theta is the largest of their inverses.
     others = jnp.arange(1, p.size)
     theta, last = greatest((D[..., None] - unfilled[1:]) / others)
+    # `last` counts from zero: with k = last + 2 letters reproduced, all but the likeliest of them, last + 1, are at the level.
     filled = others <= 1 + last[..., None]
     equivocation = _eta(1 - D) + jnp.sum(
         jnp.where(filled, _eta(theta)[..., None], _eta(p[1:])), axis=-1
     )
     rate = up_to(maximal, entropy(p) - equivocation, distortion)
+    # A source that is certain has the rate zero at D = 0 too, and no infinite slope.
     return jnp.where(
         (distortion == 0) & (maximal > 0), with_rate_at_zero(distortion, rate, rate), rate
     )
@@ -162,6 +168,7 @@ def _erasure(p: Float[Array, " y"], distortion: Float[Array, "*grid"]) -> Float[
     # With the k likeliest letters erased down to theta, D = k theta + (mass of the others).
     letters = jnp.arange(1, p.size + 1)
     theta, last = greatest((D[..., None] - unfilled) / letters)
+    # Unlike under Hamming distortion the likeliest letter is levelled too: k = last + 1 of them.
     levelled = letters <= 1 + last[..., None]
     # H(Y) - D H(v) with v the erased letters' distribution, m / D: D H(v) = sum eta(m) - eta(D).
     erased = jnp.sum(jnp.where(levelled, _eta(theta)[..., None], _eta(p)), axis=-1)
