@@ -10,9 +10,9 @@ import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
+from experiments.shared.lattice import lattice
 from rdsim import limits
 from rdsim.limits import closed_forms, continuous_rate_distortion
-from rdsim.sources.quadrature import gaussian_quadrature, mixture_quadrature
 
 CLAIMS = ("C7", "C8")
 C7, C8 = map(Claim, CLAIMS)
@@ -124,19 +124,18 @@ def _slopes(config: Config, name: str) -> np.ndarray:
     return np.array(config.plane_slopes)
 
 
-def _quadrature(config: Config, name: str) -> Any:
+def _lattice(config: Config, name: str) -> tuple[np.ndarray, np.ndarray]:
     if name == SOURCES[0]:
-        return gaussian_quadrature(1.0, config.points, tail=7.0)
+        return lattice([1.0], [0.0], 1.0, config.points, tail=7.0)
     if name == SOURCES[1]:
-        return mixture_quadrature([0.5, 0.5], [-1.0, 1.0], 0.0625, config.points, tail=7.0)
+        return lattice([0.5, 0.5], [-1.0, 1.0], 0.0625, config.points, tail=7.0)
     means = [[-1.0, 0.0], [1.0, 0.0], [0.0, 1.5]]
-    return mixture_quadrature([0.3, 0.3, 0.4], means, [[0.16, 0.16]], config.plane_points, tail=6.0)
+    return lattice([0.3, 0.3, 0.4], means, [[0.16, 0.16]], config.plane_points, tail=6.0)
 
 
 def _curve(config: Config, name: str, slopes: np.ndarray) -> dict[str, np.ndarray]:
-    source = _quadrature(config, name)
     tolerance = config.plane_tolerance if name == SOURCES[2] else config.tolerance
-    curve = continuous_rate_distortion(source.points, source.weights, slopes, tolerance=tolerance)
+    curve = continuous_rate_distortion(*_lattice(config, name), slopes, tolerance=tolerance)
     fields = ("slope", "distortion", "rate", "gap", "atoms", "weights", "tolerance")
     return {field: np.asarray(getattr(curve, field)) for field in fields}
 
@@ -144,8 +143,8 @@ def _curve(config: Config, name: str, slopes: np.ndarray) -> dict[str, np.ndarra
 def _known(config: Config) -> dict[str, np.ndarray]:
     found = []
     for deviation, D, _ in TIGHT[: config.tight]:
-        source = mixture_quadrature([0.5, 0.5], [-1.0, 1.0], deviation**2, config.points, tail=7.0)
-        curve = continuous_rate_distortion(source.points, source.weights, [1 / (2 * np.log(2) * D)])
+        source = lattice([0.5, 0.5], [-1.0, 1.0], deviation**2, config.points, tail=7.0)
+        curve = continuous_rate_distortion(*source, [1 / (2 * np.log(2) * D)])
         found.append((float(curve.distortion[0]), float(curve.lower(D))))
     two = _curve(config, SOURCES[1], np.array([2 / np.log(2)]))
     return {

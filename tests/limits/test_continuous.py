@@ -10,18 +10,18 @@ import strategies
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from experiments.shared.lattice import lattice
 from rdsim import limits
 from rdsim.limits import closed_forms
 from rdsim.limits.rate_distortion.continuous import continuous_rate_distortion
 from rdsim.limits.rate_distortion.mixtures import gaussian_sum, maxima, solve_atoms
-from rdsim.sources.quadrature import gaussian_quadrature, mixture_quadrature
 
 LN2 = np.log(2)
 POINTS = 80
-GAUSSIAN = gaussian_quadrature(1.0, POINTS, tail=7.0)
-NARROW = mixture_quadrature([0.5, 0.5], [-1.0, 1.0], 0.0625, POINTS, tail=7.0)
-WIDE = mixture_quadrature([0.5, 0.5], [-1.0, 1.0], 1.0, POINTS, tail=7.0)
-PLANE = mixture_quadrature(
+GAUSSIAN = lattice([1.0], [0.0], 1.0, POINTS, tail=7.0)
+NARROW = lattice([0.5, 0.5], [-1.0, 1.0], 0.0625, POINTS, tail=7.0)
+WIDE = lattice([0.5, 0.5], [-1.0, 1.0], 1.0, POINTS, tail=7.0)
+PLANE = lattice(
     [0.3, 0.3, 0.4], [[-1.0, 0.0], [1.0, 0.0], [0.0, 1.5]], [[0.16, 0.09]], 24, tail=6.0
 )
 
@@ -49,7 +49,7 @@ def _dense_bound(curve, index):
 def test_C7_scalar_gaussian_meets_its_closed_form():
     D = np.array([0.9, 0.5, 0.15])
     slopes = [0.4, *(1 / (2 * LN2 * D))]
-    curve = continuous_rate_distortion(GAUSSIAN.points, GAUSSIAN.weights, slopes)
+    curve = continuous_rate_distortion(*GAUSSIAN, slopes)
     assert np.all(curve.converged)
     exact = np.asarray(closed_forms.gaussian(1.0, distortion=curve.distortion))
     np.testing.assert_allclose(curve.rate, exact, rtol=0, atol=1e-9)
@@ -64,7 +64,7 @@ def test_C7_scalar_gaussian_meets_its_closed_form():
 def test_C7_mixture_where_the_shannon_bound_is_tight():
     # values.md: s = .25, D = .05 (slope 1 / (2 D ln 2)); s = 1, D = .5.
     for source, D, expected in ((NARROW, 0.05, 1.160830), (WIDE, 0.5, 0.985944154)):
-        curve = continuous_rate_distortion(source.points, source.weights, [1 / (2 * LN2 * D)])
+        curve = continuous_rate_distortion(*source, [1 / (2 * LN2 * D)])
         assert curve.converged[0]
         np.testing.assert_allclose(curve.distortion[0], D, rtol=0, atol=1e-6)
         assert float(curve.lower(D)) == pytest.approx(expected, abs=1e-6)
@@ -78,17 +78,17 @@ def test_C7_atoms_that_only_just_become_many_are_certified(points):
         return (np.exp(-8 * (y - 1) ** 2) + np.exp(-8 * (y + 1) ** 2)) * np.sqrt(2 / np.pi)
 
     entropy = scipy.integrate.quad(lambda y: -density(y) * np.log2(density(y)), -4, 4, limit=200)[0]
-    source = mixture_quadrature([0.5, 0.5], [-1.0, 1.0], 0.0625, points, tail=7.0)
+    source = lattice([0.5, 0.5], [-1.0, 1.0], 0.0625, points, tail=7.0)
     slopes = np.array([11.55, 11.8076720555, 12.3])
     D = 1 / (2 * LN2 * slopes)
-    curve = continuous_rate_distortion(source.points, source.weights, slopes)
+    curve = continuous_rate_distortion(*source, slopes)
     assert np.all(curve.converged)
     shannon = entropy - 0.5 * np.log2(2 * np.pi * np.e * D) + slopes * D
     np.testing.assert_allclose(curve.rate + slopes * curve.distortion, shannon, rtol=0, atol=5e-9)
 
-    source = gaussian_quadrature(1.0, points, tail=7.0)
+    source = lattice([1.0], [0.0], 1.0, points, tail=7.0)
     D = np.array([0.9999, 0.99, 0.97])
-    curve = continuous_rate_distortion(source.points, source.weights, 1 / (2 * LN2 * D))
+    curve = continuous_rate_distortion(*source, 1 / (2 * LN2 * D))
     assert np.all(curve.converged)
     exact = np.asarray(closed_forms.gaussian(1.0, distortion=curve.distortion))
     np.testing.assert_allclose(curve.rate, exact, rtol=0, atol=2e-9)
@@ -96,7 +96,7 @@ def test_C7_atoms_that_only_just_become_many_are_certified(points):
 
 def test_C7_mixture_with_two_atoms_against_integrals():
     slope = 2 / LN2
-    curve = continuous_rate_distortion(NARROW.points, NARROW.weights, [slope])
+    curve = continuous_rate_distortion(*NARROW, [slope])
     assert curve.converged[0]
     used = np.asarray(curve.weights[0]) > 0
     left, right = np.asarray(curve.atoms[0])[used]
@@ -133,7 +133,7 @@ def test_C7_mixture_with_two_atoms_against_integrals():
     ids=["line", "plane"],
 )
 def test_C7_the_gap_is_honest_under_dense_evaluation(source, slopes, tolerance):
-    curve = continuous_rate_distortion(source.points, source.weights, slopes, tolerance=tolerance)
+    curve = continuous_rate_distortion(*source, slopes, tolerance=tolerance)
     assert np.all(curve.converged)
     np.testing.assert_allclose(curve.weights.sum(axis=1), 1.0, rtol=1e-12)
     for index, slope in enumerate(slopes):
@@ -146,12 +146,12 @@ def test_C7_the_gap_is_honest_under_dense_evaluation(source, slopes, tolerance):
 
 def test_C7_lies_below_every_grid_of_reproductions_and_close_to_a_fine_one():
     slopes = np.array([1.0, 4.0, 14.0])
-    curve = continuous_rate_distortion(NARROW.points, NARROW.weights, slopes)
+    curve = continuous_rate_distortion(*NARROW, slopes)
     lower = np.asarray(curve.rate - curve.gap + curve.slope * curve.distortion)
-    y = np.asarray(NARROW.points)
+    y = NARROW[0]
     for count, excess in ((60, 5e-3), (128, 1.2e-3)):
         grid = np.linspace(y.min(), y.max(), count)
-        discrete = limits.rate_distortion_curve(NARROW.weights, (y[:, None] - grid) ** 2, slopes)
+        discrete = limits.rate_distortion_curve(NARROW[1], (y[:, None] - grid) ** 2, slopes)
         achieved = np.asarray(discrete.rate + discrete.slope * discrete.distortion)
         assert np.all(lower <= achieved + 1e-12)
         assert np.all(achieved - lower <= excess)
@@ -238,8 +238,8 @@ def test_C7_taylor_polynomial_is_within_its_remainder(seed, dimension):
 def test_C7_the_plane_splits_into_its_axes():
     # Independent axes at one slope: the Lagrangian is the sum of the two on the line.
     slope = [1 / (2 * LN2 * 0.8)]
-    plane = gaussian_quadrature([1.0, 0.25], 16, tail=4.5)
-    curve = continuous_rate_distortion(plane.points, plane.weights, slope, tolerance=1e-6)
+    plane = lattice([1.0], [[0.0, 0.0]], [[1.0, 0.25]], 16, tail=4.5)
+    curve = continuous_rate_distortion(*plane, slope, tolerance=1e-6)
     assert curve.converged[0]
     exact = float(closed_forms.gaussian(1.0, distortion=0.8))
     # Cut off at 4.5 deviations (7e-6), so only about as near to the closed form.
@@ -250,30 +250,22 @@ def test_C7_the_plane_splits_into_its_axes():
 def test_C7_an_excess_that_stays_is_reported(monkeypatch):
     # With all the boxes of a user this takes half a minute, and ends with an excess of 1e-14.
     monkeypatch.setattr("rdsim.limits.rate_distortion.mixtures.gaussian_sum._MAX_BOXES", 10_000)
-    z = np.asarray(NARROW.points)[:, None] * np.sqrt(2 * 12.0 * LN2)
-    strict = solve_atoms(z, np.asarray(NARROW.weights), 1e-15)
+    z = NARROW[0][:, None] * np.sqrt(2 * 12.0 * LN2)
+    strict = solve_atoms(z, NARROW[1], 1e-15)
     assert strict.excess > 1e-15
     curve = continuous_rate_distortion([0.0, 1.0], [0.5, 0.5], [1.0], tolerance=1e-16)
     assert not curve.converged[0]
     assert curve.gap[0] < 1e-8
 
 
-def test_C7_quadrature_states_its_error():
-    source = gaussian_quadrature(1.0, 40, tail=6.0)
-    assert source.truncated_mass == pytest.approx(1.97e-9, rel=1e-2, abs=0)
-    p, y = np.asarray(source.weights), np.asarray(source.points)
+def test_the_lattice_has_the_moments_of_its_mixture():
+    y, p = lattice([1.0], [0.0], 1.0, 40, tail=6.0)
     np.testing.assert_allclose([p.sum(), p @ y, p @ y**2], [1, 0, 1], rtol=0, atol=1e-6)
-    assert float(source.lattice_error(source.finest_slope)) == pytest.approx(
-        1.3e-12, rel=0.1, abs=0
-    )
-    # A lattice coarser than the kernel is another source, and the estimate says by how much.
-    slope = 10 * source.finest_slope
-    exact = 0.5 * np.log2(2 * LN2 * slope)
+    # Where the step is the kernel's deviation over 1.2 the lattice adds 1e-12 bits; a coarser one is another source.
+    slope = 10 / (2 * LN2 * (1.2 * (y[1] - y[0])) ** 2)
     curve = continuous_rate_distortion(y, p, [slope])
-    assert float(source.lattice_error(slope)) > 0.05
-    assert abs(float(curve.rate[0]) - exact) > 1e-3
-    plane = mixture_quadrature([1.0], [[0.0, 1.0]], [[1.0, 0.5]], 20, tail=5.0)
-    p, y = np.asarray(plane.weights), np.asarray(plane.points)
+    assert abs(float(curve.rate[0]) - 0.5 * np.log2(2 * LN2 * slope)) > 1e-3
+    y, p = lattice([1.0], [[0.0, 1.0]], [[1.0, 0.5]], 20, tail=5.0)
     np.testing.assert_allclose(p @ y, [0.0, 1.0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(p @ (y - [0.0, 1.0]) ** 2, [1.0, 0.5], rtol=1e-4)
 
@@ -308,15 +300,7 @@ def test_bad_problems_are_named(arguments, message):
         continuous_rate_distortion(*arguments)
 
 
-def test_bad_quadratures_are_named():
-    with pytest.raises(ValueError, match=r"means must have shape \(2,\) or \(2, 2\), got \(3,\)"):
-        mixture_quadrature([0.5, 0.5], [0.0, 1.0, 2.0], 1.0, 20)
-    with pytest.raises(ValueError, match="variances must broadcast to the shape of the means"):
-        mixture_quadrature([0.5, 0.5], [0.0, 1.0], [1.0, 1.0, 1.0], 20)
-    with pytest.raises(ValueError, match="count must put the step below the narrowest"):
-        mixture_quadrature([0.5, 0.5], [0.0, 1.0], [1.0, 0.01], 20)
-    with pytest.raises(ValueError, match=r"variance must be a scalar or have shape \(2,\)"):
-        gaussian_quadrature([1.0, 1.0, 1.0], 20)
+def test_it_computes_on_the_host():
     with pytest.raises(
         TypeError, match="continuous_rate_distortion computes on the host and cannot be traced"
     ):
