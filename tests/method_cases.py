@@ -44,7 +44,6 @@ METHODS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
         {
             "channel": {"items": POINTS},
             "encode": {"key": KEY, "items": POINTS},
-            "asymmetric_distances": {"queries": POINTS, "indices": [0, 1]},
             "store": {"key": KEY, "items": POINTS},
             "query_features": {"queries": POINTS},
         },
@@ -192,8 +191,6 @@ INTERFACE: Final = "says what methods a code has"
 EXEMPT_CLASSES: Final = {
     "codes.ItemCode": INTERFACE,
     "embeddings.EmbeddingReport": "holds what was measured; its methods choose among its lines",
-    "embeddings.Models": "holds what was computed on the host; its method finds a twin by its name",
-    "embeddings.Twin": "holds what was computed on the host; its methods choose among its bits",
     "embeddings.System": "says at which numbers of bits a code is fitted",
     "embeddings.Vectors": "rows of files on the host, chosen by their numbers",
     "codes.StoredCode": INTERFACE,

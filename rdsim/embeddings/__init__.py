@@ -11,24 +11,16 @@ optional package.
 from rdsim.embeddings import data
 from rdsim.embeddings.data import *
 from rdsim.embeddings.measure import measure_embeddings
-from rdsim.embeddings.models.sizes import OtherSizes
-from rdsim.embeddings.models.twin import Twin
-from rdsim.embeddings.models.twins import Models, with_models
-from rdsim.embeddings.quality import METRICS, Mean
-from rdsim.embeddings.result import EmbeddingReport, Whole
-from rdsim.embeddings.systems import SYSTEMS, OwnCode, System, own_code, read_own_code
+from rdsim.embeddings.models.twins import with_models
+from rdsim.embeddings.quality import METRICS
+from rdsim.embeddings.result import EmbeddingReport
+from rdsim.embeddings.systems import SYSTEMS, System, own_code, read_own_code
 
 __all__ = [
     "METRICS",
     "SYSTEMS",
     "EmbeddingReport",
-    "Mean",
-    "Models",
-    "OtherSizes",
-    "OwnCode",
     "System",
-    "Twin",
-    "Whole",
     "measure_embeddings",
     "own_code",
     "read_own_code",

@@ -35,11 +35,11 @@ NDCG_CUTOFF: Final = 10
 DISCOUNTS: Final = 1 / np.log2(1 + np.arange(1, NDCG_CUTOFF + 1))
 """What the gain of a target counts at the places 1 to 10."""
 METRICS: Final = ("mrr", *(f"recall@{k}" for k in CUTOFFS), f"ndcg@{NDCG_CUTOFF}")
+"""The metrics, in the order of the columns of `query_metrics`."""
 FRACTIONS: Final = (0.90, 0.95, 0.99)
 """Of the uncompressed quality, for which the bits are asked."""
 METRIC_NAMES: Final = ("MRR", *METRICS[1:-1], f"nDCG@{NDCG_CUTOFF}")
 """As people write them; programs are given `METRICS`."""
-"""The metrics, in the order of the columns of `query_metrics`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,11 @@
 
 from rdsim.embeddings.systems.catalogue import SYSTEMS, System
 from rdsim.embeddings.systems.code import FittedCode, Training
-from rdsim.embeddings.systems.given import OwnCode, own_code, read_own_code
+from rdsim.embeddings.systems.given import own_code, read_own_code
 
 __all__ = [
     "SYSTEMS",
     "FittedCode",
-    "OwnCode",
     "System",
     "Training",
     "own_code",
