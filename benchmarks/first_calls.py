@@ -144,9 +144,7 @@ CALLS = {
     "ranking.retrieval_metrics": (
         "ranking.retrieval_metrics(generator.normal(size=(n, 9 * n)), np.arange(n)[:, None])"
     ),
-    "ranking.pair_ranks, ranking.reciprocal_ranks": (
-        "ranking.reciprocal_ranks(ranking.pair_ranks(*vectors(n))).mean()"
-    ),
+    "ranking.pair_ranks": "ranking.pair_ranks(*vectors(n)).reciprocal_ranks().mean()",
     "codes.dsbs_ensemble": "codes.dsbs_ensemble(0.1, 30.0, 'error', n=25 * n, rate=0.5)",
     "codes.long_product_quantizer, codes.search": (
         "(lambda x, y, code: codes.search(code, x, code.store(key, y), 10).indices)"

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import _machine
 from benchmarks._rows import Row, Side, compare
-from rdsim import codes, ranking, simulation
+from rdsim import ranking, simulation
 from rdsim.limits.rate_distortion._interior_point import primal_dual
 
 TITLE = "Hot paths and physical limits"
@@ -43,15 +43,11 @@ class Config:
     """Trials of the Monte Carlo engine."""
     log2_size: float = 6.0
     """log2 of its database size."""
-    log2_items: int = 16
-    """log2 of the items of the scan."""
-    queries: int = 128
-    """Queries of the scan."""
     repeats: int = 5
     """Turns."""
 
 
-SMOKE = Config(64, 2**10, 2**6, 2**10, 20, 6, 2**6, 200, 2.0, 6, 4, 1)
+SMOKE = Config(64, 2**10, 2**6, 2**10, 20, 6, 2**6, 200, 2.0, 1)
 FULL = Config()
 
 
@@ -148,23 +144,6 @@ def _engine(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
     return call, {"random word": drawn}, f"{config.trials} trials; "
 
 
-def _scan(config: Config) -> tuple[Callable[[], Any], dict[str, float], str]:
-    """Distances of queries to stored items: a float64 written for each pair, an index read."""
-    generator = np.random.default_rng(0)
-    items = generator.standard_normal((4096 if config.log2_items > 12 else 64, 8))
-    code = codes.product_quantizer(
-        jax.random.key(0), items, subspaces=4, codebook_size=16, starts=1, iterations=5
-    )
-    stored = jnp.asarray(generator.integers(0, 2**16, 2**config.log2_items))
-    queries = jnp.asarray(generator.standard_normal((config.queries, 8)))
-    pairs = config.queries * 2.0**config.log2_items
-
-    def call() -> Any:
-        return code.asymmetric_distances(queries, stored)
-
-    return call, {"byte": 8.0 * pairs}, f"{pairs:.3g} distances; "
-
-
 _PATHS: dict[str, Callable[[Config], tuple[Callable[[], Any], dict[str, float], str]]] = {
     "interior point": _interior_point,
     "rank distribution of the error, batch": partial(_rank_distribution, "error"),
@@ -174,5 +153,4 @@ _PATHS: dict[str, Callable[[Config], tuple[Callable[[], Any], dict[str, float], 
     "rank distribution of miss at 10, batch": partial(_rank_distribution, ("miss", 10)),
     "rank distribution of DCG, batch": partial(_rank_distribution, "dcg"),
     "Monte Carlo engine": _engine,
-    "product quantizer, scan": _scan,
 }

@@ -18,7 +18,7 @@ from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim.finite_sample import (
     LearnedRetrieval,
     PowerLaw,
-    fit_exponent_of_trials,
+    fit_exponent,
     learned_retrieval,
 )
 from rdsim.information import mutual_information
@@ -105,10 +105,7 @@ def run(
     }
     names = ("excess", "divergence")
     fits = [
-        [
-            fit_exponent_of_trials(resample, factors[axis], found[name])
-            for axis, found in parts.items()
-        ]
+        [fit_exponent(resample, factors[axis], found[name]) for axis, found in parts.items()]
         for name in names
     ]
     for field in ("exponent", "lower", "upper", "coefficient", "chi_square"):

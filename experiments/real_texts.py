@@ -180,7 +180,7 @@ def _stored(
     )
     digits = code.store(key, items[:M])
     found = ranking.pair_ranks(code.query_features(queries[:M]), digits, code.item_features)
-    gains = ranking.reciprocal_ranks(found)
+    gains = found.reciprocal_ranks()
     return {"mrr": float(gains.mean()), "error": float(gains.std() / math.sqrt(M))}
 
 

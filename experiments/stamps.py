@@ -171,7 +171,7 @@ def _split(config: Config, key: jax.Array, points: Points) -> dict[str, np.ndarr
             [modalities[m] for m in query], modalities[target], fitted, chosen, ranked
         )
         whole = ranking.pair_ranks(queries, items)
-        gains[name] = ranking.reciprocal_ranks(whole)
+        gains[name] = whole.reciprocal_ranks()
         stored = _stored(config, jax.random.fold_in(key, index), queries, items, training)
         error = gains[name].std() / math.sqrt(len(ranked))
         parts.append(
@@ -229,7 +229,7 @@ def _embedded(
         )
         space = canonical.space()
         ranks = ranking.pair_ranks(space.queries(held_back[0]), space.items(held_back[1]))
-        quality = float(ranking.reciprocal_ranks(ranks).mean())
+        quality = float(ranks.reciprocal_ranks().mean())
         if quality > best:
             training = space.items(targets[np.concatenate([fitted, chosen])])
             best, found = (
@@ -255,7 +255,7 @@ def _stored(
         ranks = ranking.pair_ranks(
             code.query_features(queries), code.store(key, items), code.item_features
         )
-        gain = ranking.reciprocal_ranks(ranks)
+        gain = ranks.reciprocal_ranks()
         mrr[place], error[place] = gain.mean(), gain.std() / math.sqrt(len(gain))
         entropy[place] = ranks.code_bits
     return {"code_mrr": mrr, "code_error": error, "code_entropy": entropy}

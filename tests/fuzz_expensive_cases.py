@@ -189,7 +189,7 @@ CASES: Final[dict[str, Call]] = {
 AFFORDABLE: Final = (
     "finite_sample.decoder_information",
     "finite_sample.fit_exponent",
-    "finite_sample.fit_exponent_of_trials",
+    "finite_sample.fit_exponent of trials",
     "learning.info_nce_loss",
     "learning.triplet_loss",
 )

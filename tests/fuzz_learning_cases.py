@@ -35,7 +35,7 @@ from fuzz_objects import (
     products,
 )
 
-from rdsim import embeddings, learning, ranking, sources
+from rdsim import embeddings, learning, sources
 from rdsim.learning.families.fusion import FusedEncoder
 from rdsim.learning.families.hashing import sign_system
 from rdsim.learning.families.stored.embedded_codes import embeddings_of
@@ -76,7 +76,6 @@ DRAWN: Final = learning.item_pairs(KEY, MIXTURE, 32, held_out=8)
 PAIRS: Final = np.random.default_rng(6).normal(size=(64, 3))
 TASK: Final = embeddings.retrieval_task(PAIRS, PAIRS + 0.1)
 REPORT: Final = embeddings.measure_embeddings(jax.random.key(0), TASK, [2], systems=("signs",))
-RANKS: Final = ranking.pair_ranks(PAIRS, PAIRS)
 
 
 def fit(**more: Argument) -> Call:
@@ -233,8 +232,6 @@ CASES: Final[dict[str, Call]] = {
         "quantizer": one_of("product"),
         "comparison": one_of("distance"),
     },
-    "ranking.recalls": {"ranks": thing(RANKS, PAIRS), "k": count(3, 0)},
-    "ranking.reciprocal_ranks": {"ranks": thing(RANKS, PAIRS)},
     "codes.rotated_hash": {"key": key(), "items": points(ITEMS), "bits": count(2, 0, 3)},
     "learning.array_pairs": {
         "key": key(),

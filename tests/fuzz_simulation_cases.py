@@ -207,10 +207,10 @@ CASES: Final[dict[str, Call]] = {
         "resamples": count(100, 0, 1),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
     },
-    "finite_sample.fit_exponent_of_trials": {
+    "finite_sample.fit_exponent of trials": {
         "key": key(),
         "x": anywhere(points(SIZES, -SIZES, 0 * SIZES), "axis"),
-        "trials": points(TRIALS, -TRIALS, 0 * TRIALS),
+        "y": points(TRIALS, -TRIALS, 0 * TRIALS),
         "resamples": count(100, 0, 1),
         "confidence": positive(0.9, 0.0, 1.0, math.inf),
     },

@@ -16,11 +16,11 @@ def listed_classes(room: str) -> dict[str, type]:
 
 
 def returned_classes(room: str) -> dict[str, type]:
-    """Classes of rdsim that functions of a package return, by their name."""
+    """Classes of a package that its functions return, by their name."""
     module = importlib.import_module(f"rdsim.{room}")
     functions = [value for value in vars(module).values() if inspect.isfunction(value)]
     found = [cls for each in functions for cls in _named(inspect.signature(each).return_annotation)]
-    return {cls.__name__: cls for cls in found}
+    return {cls.__name__: cls for cls in found if cls.__module__.startswith(f"rdsim.{room}.")}
 
 
 def _named(annotation: Any) -> list[type]:

@@ -36,12 +36,6 @@ MOVED: Final[dict[str, dict[str, Any]]] = {
     "limits.conditional_rate_at": {"distortions": DISTANCES_2, "tolerance": TIGHT},
     "limits.conditional_rate_distortion": {"distortions": DISTANCES_2, "tolerance": TIGHT},
     "limits.distortion_at": {"distortions": DISTANCES, "tolerance": TIGHT},
-    "limits.indirect_rate_at": {"distortions": DISTANCES_2, "distortion": 0.2, "tolerance": TIGHT},
-    "limits.indirect_rate_distortion": {
-        "distortions": DISTANCES_2,
-        "slopes": [3.0],
-        "tolerance": TIGHT,
-    },
     "limits.mismatched_rate": {"distortions": DISTANCES, "codebook": [0.4, 0.35, 0.25]},
     "limits.mixture_bottleneck_bound": {"rate": 0.7},
     "limits.rate_at": {"distortions": DISTANCES, "tolerance": TIGHT},

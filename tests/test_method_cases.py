@@ -23,6 +23,7 @@ INTEGERS_AND_NAMES: Final = {
         "label",
         "color",
         "block",
+        "k",
     ),
 }
 

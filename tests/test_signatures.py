@@ -249,12 +249,7 @@ SIDED = {
     "conditional_rate_at": lambda joint, side: (
         limits.conditional_rate_at(joint, D, 0.15, compress=side).lower
     ),
-    "indirect_rate_distortion": lambda joint, side: (
-        limits.indirect_rate_distortion(joint, D, [4.0], compress=side).rate
-    ),
-    "indirect_rate_at": lambda joint, side: (
-        limits.indirect_rate_at(joint, D, 0.25, compress=side).lower
-    ),
+    "indirect_problem": lambda joint, side: limits.indirect_problem(joint, D, compress=side)[1],
     "wyner_ziv": lambda joint, side: limits.wyner_ziv(joint, D, [8.0], compress=side).rate,
     "wyner_ziv_at": lambda joint, side: limits.wyner_ziv_at(joint, D, 0.15, compress=side).lower,
     "rank_rate_side_information": lambda joint, side: (

@@ -108,7 +108,7 @@ def _tails():
 
 def _other():
     ranks = ranking.pair_ranks(np.eye(6), np.eye(6)[[0, 0, 2, 3, 4, 4]])
-    yield from (ranking.reciprocal_ranks(ranks), *(ranking.recalls(ranks, k) for k in (1, 3, 9)))
+    yield from (ranks.reciprocal_ranks(), *(ranks.recalls(k) for k in (1, 3, 9)))
     competitors = competitor_probabilities(_code())
     yield from (np.exp(competitors.log_above), np.exp(competitors.log_tied))
     distribution = codes.dsbs_distances(0.1, n=40, rate=0.5).target

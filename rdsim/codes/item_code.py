@@ -11,7 +11,6 @@ Every method that takes items raises a ValueError if they are not finite numbers
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
@@ -98,10 +97,3 @@ def _of_shape(points: Any, dimension: int, name: str) -> Any:
     if points.shape[1] != dimension or points.shape[0] == 0:
         raise ValueError(f"{name} must have shape (N, {dimension}) with N >= 1, got {points.shape}")
     return points
-
-
-def codeword_indices(indices: ArrayLike, K: int) -> Int[Array, " m"]:
-    """Check indices of stored codewords: integers in [0, K), shape (M,)."""
-    stored = validation.integer_array("indices", indices)
-    validation.interval("indices", stored, low=0.0, high=K - 1.0, ndim=1)
-    return jnp.asarray(stored, jnp.int32)

@@ -20,7 +20,7 @@ from rdsim.finite_sample.information_bounds import (
 from rdsim.finite_sample.limit_distribution import excess_distribution
 from rdsim.finite_sample.plug_in_code import PlugInExcess, plug_in_excess
 from rdsim.finite_sample.plug_in_estimate import plug_in_rate
-from rdsim.finite_sample.power_law import PowerLaw, fit_exponent, fit_exponent_of_trials
+from rdsim.finite_sample.power_law import PowerLaw, fit_exponent
 from rdsim.finite_sample.retrieval_from_counts import LearnedRetrieval, learned_retrieval
 from rdsim.finite_sample.sandwich import *
 
@@ -34,7 +34,6 @@ __all__ = [
     "empirical_bernstein_bound",
     "excess_distribution",
     "fit_exponent",
-    "fit_exponent_of_trials",
     "infonce",
     "learned_retrieval",
     "pac_bayes_bound",

@@ -51,92 +51,78 @@ def fit_exponent(
     key: Key[Array, ""],
     x: ArrayLike,
     y: ArrayLike,
-    y_error: ArrayLike,
+    y_error: ArrayLike | None = None,
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> PowerLaw:
-    r"""Fit a power law to means with known standard errors, by weighted least squares of logarithms.
+    r"""Fit a power law to means by weighted least squares of logarithms.
 
     $$\min_{a, b} \sum_i \frac{(\ln y_i - a - \sum_j b_j \ln x_{ij})^2}{(\sigma_i / y_i)^2}.$$
 
-    The interval is a parametric bootstrap: $\ln y_i$ is drawn anew with its error $\sigma_i / y_i$,
-    independently for each point.
+    The interval is a bootstrap. With known errors it is parametric: $\ln y_i$ is drawn anew with its error
+    $\sigma_i / y_i$, independently for each point. Of trials that each measured all points, whole trials are
+    resampled: points measured with common random numbers err together, which independent errors would not keep.
 
     Args:
         key: PRNG key of the bootstrap.
         x: factors > 0, shape (P,) or (P, F).
-        y: means > 0, shape (P,).
-        y_error: standard errors > 0, shape (P,), small beside y.
+        y: means > 0, shape (P,); or, without `y_error`, one row a trial, shape (T, P), T >= 10, with positive
+            column means.
+        y_error: standard errors > 0, shape (P,), small beside y; None for those of the columns of trials.
         resamples: of the bootstrap, at least 100.
         confidence: in (0, 1).
 
     Returns:
         The fit.
 
+    Raises:
+        ValueError: also if there are too few trials, or if a mean or a resampled mean is not positive.
+
     References:
         Efron and Tibshirani (1993), "An introduction to the bootstrap", chapter 9.
 
     """
     validation.prng_key("key", key)
-    design, means = _design(x, y)
-    errors = np.asarray(validation.positive("y_error", y_error, ndim=1))
-    if errors.shape != means.shape:
-        raise ValueError(f"y_error must have the shape {means.shape} of y, got {errors.shape}")
     number = validation.integer("resamples", resamples, low=100)
-    noise = np.asarray(jax.random.normal(key, (number, means.size)))
-    return _weighted_fit(
-        x, design, means, errors, np.log(means) + errors / means * noise, confidence
-    )
+    if y_error is None:
+        trials = _trials(y)
+        design, means = _design(x, trials.mean(axis=0), "the column means of y")
+        errors = trials.std(axis=0, ddof=1) / math.sqrt(len(trials))
+        if not (errors > 0).all():
+            raise ValueError(
+                f"y must vary in every column of trials, not in {int(np.argmin(errors))}"
+            )
+        logs = _resampled(key, trials, number)
+    else:
+        design, means = _design(x, y)
+        errors = np.asarray(validation.positive("y_error", y_error, ndim=1))
+        if errors.shape != means.shape:
+            raise ValueError(f"y_error must have the shape {means.shape} of y, got {errors.shape}")
+        noise = np.asarray(jax.random.normal(key, (number, means.size)))
+        logs = np.log(means) + errors / means * noise
+    return _weighted_fit(x, design, means, errors, logs, confidence)
 
 
-@on_host
-def fit_exponent_of_trials(
-    key: Key[Array, ""],
-    x: ArrayLike,
-    trials: ArrayLike,
-    *,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-) -> PowerLaw:
-    """Fit a power law to the means of trials that measured all points, resampling whole trials.
+def _trials(y: Any) -> np.ndarray:
+    """One row a trial, checked."""
+    trials = np.asarray(validation.coordinates("y", y))
+    if trials.ndim != 2 or len(trials) < 10:
+        raise ValueError(
+            f"y must hold at least 10 trials of all points, shape (T, P), where there is no y_error, got {trials.shape}"
+        )
+    return trials
 
-    Points measured with common random numbers err together; resampling a trial with all its
-    points keeps that, which a bootstrap of independent errors would not.
 
-    Args:
-        key: PRNG key of the bootstrap.
-        x: factors > 0, shape (P,) or (P, F).
-        trials: one row a trial, shape (T, P), T >= 10, with positive column means.
-        resamples: of the bootstrap, at least 100.
-        confidence: in (0, 1).
-
-    Returns:
-        The fit, weighted by the standard errors of the columns.
-
-    Raises:
-        ValueError: also if there are too few trials, or if a mean or a resampled mean is not
-            positive.
-
-    """
-    validation.prng_key("key", key)
-    table = np.asarray(validation.coordinates("trials", trials, ndim=2))
-    if len(table) < 10:
-        raise ValueError(f"trials must hold at least 10 trials, got {len(table)}")
-    design, means = _design(x, table.mean(axis=0), "the column means of trials")
-    errors = table.std(axis=0, ddof=1) / math.sqrt(len(table))
-    if not (errors > 0).all():
-        raise ValueError(f"trials must vary in every column, not in {int(np.argmin(errors))}")
-    number = validation.integer("resamples", resamples, low=100)
-    # Whole rows are drawn with replacement (the bootstrap of Efron): what two points of one trial have in common is
-    # kept.
-    pick = jax.random.randint(key, (number, len(table)), 0, len(table))
+def _resampled(key: Key[Array, ""], trials: np.ndarray, number: int) -> np.ndarray:
+    """Logs of the means of whole trials that are drawn with replacement (the bootstrap of Efron), shape (number, P)."""
+    pick = jax.random.randint(key, (number, len(trials)), 0, len(trials))
     # How often each resample holds each trial; its means are then one matrix product.
-    times = np.stack([np.bincount(row, minlength=len(table)) for row in np.asarray(pick)])
-    drawn = times @ table / len(table)
+    times = np.stack([np.bincount(row, minlength=len(trials)) for row in np.asarray(pick)])
+    drawn = times @ trials / len(trials)
     if not (drawn > 0).all():
-        raise ValueError("trials must be so many that no resampled mean fails to be positive")
-    return _weighted_fit(x, design, means, errors, np.log(drawn), confidence)
+        raise ValueError("y must hold so many trials that no resampled mean fails to be positive")
+    return np.log(drawn)
 
 
 def _design(x: Any, y: Any, name: str = "y") -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,6 @@ from rdsim.ranking.similarity import (
     cosine,
     fuse,
     information_density_scores,
-    inner_product,
     negative_squared_distance,
 )
 from rdsim.ranking.subsets import subset_loss
@@ -43,7 +42,6 @@ __all__ = [
     "fit_temperatures",
     "fuse",
     "information_density_scores",
-    "inner_product",
     "negative_squared_distance",
     "scored_loss",
     "subset_loss",

@@ -18,21 +18,6 @@ from rdsim.sources.modalities import chosen_modalities
 from rdsim.sources.several_modalities import MultimodalSource
 
 
-def inner_product(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
-    r"""Score codewords by their inner product with each modality's query, $x_k^T u$.
-
-    Args:
-        queries: x, finite, shape (..., m, d).
-        codewords: u, finite, shape (K, d).
-
-    Returns:
-        Shape (..., m, K).
-
-    """
-    x, u = _vectors(queries, codewords)
-    return x @ u.T
-
-
 def cosine(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
     r"""Score codewords by the cosine of their angle with each modality's query.
 
@@ -64,7 +49,13 @@ def averaged_cosine(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, ".
 def negative_squared_distance(queries: ArrayLike, codewords: ArrayLike) -> Float[Array, "... m k"]:
     r"""Score codewords by $-\tfrac12 \|x_k - u\|^2$, a Gaussian log likelihood in units of its variance.
 
-    The arguments and the shape are those of `inner_product`.
+    Args:
+        queries: x, finite, shape (..., m, d).
+        codewords: u, finite, shape (K, d).
+
+    Returns:
+        Shape (..., m, K).
+
     """
     return _negative_squared_distance(*_vectors(queries, codewords))
 

@@ -8,7 +8,7 @@ import pytest
 
 from rdsim.codes.quantizers.hashing import long_hyperplane_hash, rotated_hash
 from rdsim.codes.quantizers.product_fits import long_product_quantizer, most_block_bits
-from rdsim.ranking.metrics.paired import pair_ranks, reciprocal_ranks
+from rdsim.ranking.metrics.paired import pair_ranks
 
 KEY = jax.random.key(5)
 
@@ -26,10 +26,10 @@ def test_a_long_product_quantizer_reaches_the_exact_ranks_at_many_bits():
     exact = pair_ranks(np.column_stack([x, np.ones(200)]), np.column_stack([y, -(y**2).sum(1) / 2]))
     coarse = long_product_quantizer(KEY, y, 4)
     quality = [
-        reciprocal_ranks(pair_ranks(c.query_features(x), c.store(KEY, y), c.item_features)).mean()
+        pair_ranks(c.query_features(x), c.store(KEY, y), c.item_features).reciprocal_ranks().mean()
         for c in (coarse, fine)
     ]
-    assert reciprocal_ranks(exact).mean() == 1.0
+    assert exact.reciprocal_ranks().mean() == 1.0
     assert quality[0] < 0.5 < 0.99 < quality[1]
 
 
@@ -77,7 +77,7 @@ def test_only_items_cost_bits_so_the_signs_of_a_query_lose(maker):
     made = maker(KEY, y[:500], 16)
     stored = made.store(KEY, y)
     own, signs = (
-        reciprocal_ranks(pair_ranks(side(x), stored, made.item_features))
+        pair_ranks(side(x), stored, made.item_features).reciprocal_ranks()
         for side in (made.query_features, made.hamming_features)
     )
     lost = own - signs

@@ -106,9 +106,6 @@ def test_C17_a_product_code_is_the_nearest_word_of_its_product_codebook(rotate):
     np.testing.assert_array_equal(code.encode(KEY, NEW), nearest_by_search(NEW, codewords))
     np.testing.assert_array_equal(code.channel(NEW), np.eye(16)[nearest_by_search(NEW, codewords)])
     np.testing.assert_allclose(code.distortion, _distortion(code, ITEMS), rtol=1e-12)
-    stored = np.asarray(code.encode(KEY, ITEMS))
-    slow = [[np.sum((x - codewords[k]) ** 2) for k in stored] for x in NEW]
-    np.testing.assert_allclose(code.asymmetric_distances(NEW, stored), slow, rtol=1e-11)
     np.testing.assert_allclose(code.rotation @ code.rotation.T, np.eye(2), rtol=0, atol=1e-14)
     if not rotate:
         grid = [np.append(a, b) for a in code.codebooks[0] for b in code.codebooks[1]]
@@ -282,13 +279,6 @@ def test_equal_items_of_any_size_are_one_codeword(value):
             TypeError,
             "rotate must be a bool",
         ),
-        (
-            lambda: product_quantizer(
-                KEY, ITEMS, subspaces=2, codebook_size=4
-            ).asymmetric_distances(NEW, [16]),
-            ValueError,
-            "indices must lie in",
-        ),
         (lambda: uniform_scalar_quantizer(ITEMS, 17), ValueError, r"bits must be in \[0, 16\]"),
         (lambda: uniform_scalar_quantizer(ITEMS, [1, 2, 3]), ValueError, "one number a coordinate"),
         (lambda: uniform_scalar_quantizer(ITEMS, [9, 9]), ValueError, "at most 16"),
@@ -322,7 +312,8 @@ def test_a_product_quantizer_stores_the_digits_of_its_index():
     digits = code.store(KEY, y)
     np.testing.assert_array_equal(digits @ [6, 1], code.encode(KEY, y))
     # The scores of features order items as their distances do.
-    distances = code.asymmetric_distances(y[:5], code.encode(KEY, y))
+    stored = np.asarray(code.codewords)[code.encode(KEY, y)]
+    distances = ((y[:5, None] - stored) ** 2).sum(axis=2)
     scores = code.query_features(y[:5]) @ code.item_features(digits).T
     length = ((y[:5] - y.mean(axis=0)) ** 2).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(length - 2 * scores, distances, rtol=0, atol=1e-12)

@@ -9,7 +9,6 @@ import reference
 
 from rdsim.finite_sample import (
     fit_exponent,
-    fit_exponent_of_trials,
     learned_retrieval,
 )
 
@@ -154,9 +153,7 @@ def test_C22_intervals_of_exponents_cover():
         # Trials that err together: a common factor leaves the exponent alone, noise does not.
         common = 1 + 0.2 * generator.standard_normal((100, 1))
         trials = x**truth * common + 0.2 * x**truth * generator.standard_normal((100, 4))
-        fits.append(
-            fit_exponent_of_trials(jax.random.key(i), x, trials, resamples=400, confidence=0.8)
-        )
+        fits.append(fit_exponent(jax.random.key(i), x, trials, resamples=400, confidence=0.8))
         missed += [not fit.lower <= truth <= fit.upper for fit in fits]
     # 20 of 100 expected; within 5.5 standard deviations on both sides.
     assert (np.abs(missed - 20) < 5.5 * np.sqrt(100 * 0.16)).all()
@@ -165,7 +162,7 @@ def test_C22_intervals_of_exponents_cover():
 def test_trials_are_weighted_by_the_standard_errors_of_their_means():
     x = np.array([1.0, 2.0, 4.0, 8.0])
     trials = x**-0.5 * (1 + 0.3 * np.random.default_rng(7).uniform(-1, 1, (10, 4)))
-    found = fit_exponent_of_trials(KEY, x, trials)
+    found = fit_exponent(KEY, x, trials)
     means = trials.mean(axis=0)
     # The unbiased variance: with ten trials the biased one gives a chi square a ninth larger.
     errors = np.sqrt(((trials - means) ** 2).sum(axis=0) / 9 / 10)
@@ -180,7 +177,7 @@ def test_common_random_numbers_narrow_the_interval():
     x = np.array([1.0, 2.0, 4.0, 8.0])
     trials = x * (1 + 0.3 * generator.standard_normal((200, 1)))
     trials += 0.01 * generator.standard_normal((200, 4))
-    paired = fit_exponent_of_trials(jax.random.key(0), x, trials)
+    paired = fit_exponent(jax.random.key(0), x, trials)
     error = trials.std(axis=0, ddof=1) / np.sqrt(200)
     alone = fit_exponent(jax.random.key(0), x, trials.mean(axis=0), error)
     assert paired.exponent == pytest.approx(float(alone.exponent), abs=1e-12)
@@ -206,14 +203,14 @@ def test_bad_fits(arguments, message):
 
 
 def test_bad_trials():
-    with pytest.raises(ValueError, match="trials must hold at least 10 trials, got 3"):
-        fit_exponent_of_trials(KEY, [1.0, 2.0], np.ones((3, 2)))
-    with pytest.raises(ValueError, match="trials must vary in every column, not in 0"):
-        fit_exponent_of_trials(KEY, [1.0, 2.0], np.ones((30, 2)))
+    with pytest.raises(ValueError, match="y must hold at least 10 trials"):
+        fit_exponent(KEY, [1.0, 2.0], np.ones((3, 2)))
+    with pytest.raises(ValueError, match="y must vary in every column of trials, not in 0"):
+        fit_exponent(KEY, [1.0, 2.0], np.ones((30, 2)))
     rare = np.zeros((12, 2))
     rare[0] = 1.0
-    with pytest.raises(ValueError, match="trials must be so many that no resampled mean"):
-        fit_exponent_of_trials(KEY, [1.0, 2.0], rare)
+    with pytest.raises(ValueError, match="y must hold so many trials that no resampled mean"):
+        fit_exponent(KEY, [1.0, 2.0], rare)
 
 
 @pytest.mark.parametrize(

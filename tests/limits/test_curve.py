@@ -183,7 +183,6 @@ THREE_POINTS = ([0.0, 1.0, 3.0, 3.0], [0.4, 0.3, 0.2, 0.1])
 KINDS = {
     "discrete": limits.rate_distortion_curve([0.3, 0.7], BIT, [2.0, 4.0]),
     "conditional": limits.conditional_rate_distortion(SIDE, BIT, [2.5, 4.0], compress="rows"),
-    "indirect": limits.indirect_rate_distortion(SIDE, BIT, [2.0, 4.0], compress="columns"),
     "Wyner-Ziv": limits.wyner_ziv(SIDE, BIT, [2.0, 4.0], compress="rows"),
     "continuous": limits.continuous_rate_distortion(*THREE_POINTS, [1.0, 3.0]),
 }

@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from rdsim.limits import rank_loss, rank_loss_several_targets, rank_rate, rank_rate_several_targets
 from rdsim.limits.rank_distortion._places import AveragePrecision, log_choose
 from rdsim.limits.rank_distortion.several_targets import place_sums
-from rdsim.ranking import average_precision, ndcg, recall, reciprocal_rank, top1
+from rdsim.ranking import average_precision, ndcg, precision, recall, reciprocal_rank
 
 ONE_TARGET = {
     "average_precision": "reciprocal_rank",
@@ -112,7 +112,7 @@ def test_C31_the_losses_are_those_of_the_metrics_of_lists():
         ("ndcg", 2): ndcg(scores, masks, 2),
         "reciprocal_rank": reciprocal_rank(scores, masks),
         ("recall", 3): recall(scores, masks, 3),
-        ("success", 1): top1(scores, masks),
+        ("success", 1): precision(scores, masks, 1),
     }.items():
         by_definition = [1 - loss_of(places, loss) for places in sets]
         np.testing.assert_allclose(metric, by_definition, rtol=0, atol=1e-14)

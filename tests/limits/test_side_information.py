@@ -6,12 +6,11 @@ import strategies
 from hypothesis import given, settings
 from scipy.optimize import minimize_scalar
 
-from rdsim.limits import closed_forms, rate_at
+from rdsim.limits import closed_forms, rate_at, rate_distortion_curve
 from rdsim.limits.side_information.both_ends import (
     conditional_rate_at,
     conditional_rate_distortion,
-    indirect_rate_at,
-    indirect_rate_distortion,
+    indirect_problem,
 )
 
 HAMMING = 1 - np.eye(2)
@@ -39,12 +38,13 @@ def test_C6_conditional_binary_reference_values():
 
 def test_C6_indirect_binary_reference_value():
     a, D = 0.1, np.array([0.1, 0.15, 0.2, 0.5, 0.7])
-    limit = indirect_rate_at(dsbs(a), HAMMING, D, compress="columns")
+    problem = indirect_problem(dsbs(a), HAMMING, compress="columns")
+    limit = rate_at(*problem, D)
     assert float(limit[2]) == pytest.approx(0.456435557, abs=1.5e-9)
     exact = closed_forms.bernoulli_hamming(0.5, distortion=(D - a) / (1 - 2 * a))
     np.testing.assert_allclose(limit.value, exact, rtol=0, atol=1e-9)
     with pytest.raises(ValueError, match=r"distortion must be at least D_min = 0\.1"):
-        indirect_rate_at(dsbs(a), HAMMING, 0.09, compress="columns")
+        rate_at(*problem, 0.09)
 
 
 def test_C6_conditional_is_the_best_split_of_the_distortion():
@@ -109,7 +109,8 @@ def test_C5_indirect_is_that_of_the_averaged_distortion(joint, d):
             if weights.sum() > 0:
                 used = weights > 0
                 seen[y, u] = np.sum(weights[used] * d[used, u]) / weights.sum()
-    curve = indirect_rate_distortion(joint, d, [0.5, 2.0, 9.0], compress="columns")
+    problem = indirect_problem(joint, d, compress="columns")
+    curve = rate_distortion_curve(*problem, [0.5, 2.0, 9.0])
     again = rate_at(joint.sum(axis=0), seen, np.asarray(curve.distortion) * (1 + 1e-12))
     assert np.all(again.lower <= curve.rate + 1e-8)
     assert np.all(curve.rate - curve.gap <= again.upper + 1e-8)
@@ -141,7 +142,7 @@ def test_C5_indirect_is_that_of_the_averaged_distortion(joint, d):
             "only inf in row 0",
         ),
         (
-            lambda: indirect_rate_at(dsbs(0.1), np.eye(3), 0.1, compress="columns"),
+            lambda: indirect_problem(dsbs(0.1), np.eye(3), compress="columns"),
             "one row a letter x of the joint",
         ),
     ],

@@ -3,6 +3,7 @@
 import itertools
 import math
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -42,8 +43,8 @@ METRICS = {
     "average_precision": lambda s, g, k: metrics.average_precision(s, g > 0, k),
     "dcg": metrics.dcg,
     "dcg exponential": lambda s, g, k: metrics.dcg(s, g, k, gain="exponential"),
-    "ndcg": metrics.graded_ndcg,
-    "ndcg exponential": lambda s, g, k: metrics.graded_ndcg(s, g, k, gain="exponential"),
+    "ndcg": partial(metrics.dcg, normalised=True),
+    "ndcg exponential": lambda s, g, k: metrics.dcg(s, g, k, gain="exponential", normalised=True),
 }
 
 
@@ -94,21 +95,6 @@ def test_the_median_is_that_of_the_rank_with_random_ties():
     assert nothing["median rank"] == math.inf
 
 
-def test_both_directions_are_the_table_and_its_transpose():
-    generator = np.random.default_rng(0)
-    scores = generator.integers(0, 4, (5, 12)).astype(float)
-    mask = generator.random((5, 12)) < 0.3
-    mask[:, 0] = mask[1] = True
-    both = metrics.both_directions(scores, mask, (1, 3))
-    for name, table in {"rows": (scores, mask), "columns": (scores.T, mask.T)}.items():
-        alone = metrics.retrieval_metrics(*table, (1, 3))
-        assert both[name].keys() == alone.keys()
-        for metric, value in alone.items():
-            assert both[name][metric] == value
-    positions = metrics.both_directions(scores, [[0], [1], [2], [3], [4]], without_positives="skip")
-    assert positions["columns"]["queries without positives"] == 7
-
-
 def test_blocks_of_queries_do_not_show(monkeypatch):
     generator = np.random.default_rng(1)
     scores, mask = generator.integers(0, 9, (40, 30)), generator.random((40, 30)) < 0.2
@@ -128,11 +114,11 @@ def test_a_large_table_needs_little_memory_beside_itself():
         scores[:, ::3] = np.random.default_rng(queries).normal(size=scores[:, ::3].shape)
         positives = np.tile(np.arange(3), (queries, 1))
         tracemalloc.start()
-        metrics.both_directions(scores, positives, (1, 10), without_positives="zero")
+        metrics.retrieval_metrics(scores, positives, (1, 10), without_positives="zero")
         beside.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # The mask of the positives, a byte an entry, is all that grows, and its transpose.
-    assert beside[1] - beside[0] < 2.5 * 360 * 10_000
+    # Not even the mask of the positives, a byte an entry, is held as a whole.
+    assert beside[1] - beside[0] < 0.5 * 360 * 10_000
     assert beside[1] < 100e6
 
 
@@ -142,7 +128,7 @@ def test_grades_of_trec_eval_and_ir_measures():
     # run Q0 {D0: 1.2, D1: 1.0}, Q1 {D0: 2.4, D3: 3.6}.
     scores, grades = [[1.2, 1.0], [2.4, 3.6]], [[0, 1], [0, 2]]
     for gain in ("linear", "exponential"):
-        found = metrics.graded_ndcg(scores, grades, gain=gain)
+        found = metrics.dcg(scores, grades, gain=gain, normalised=True)
         assert found.mean() == pytest.approx(0.8154648767857288, rel=1e-15, abs=0)
 
 
@@ -165,7 +151,7 @@ def test_the_grades_of_the_example_of_ranx():
     # README of https://github.com/AmenRa/ranx: grades 5 and 3 at the first and third rank, 6 and 1 at the
     # second and fifth; it prints ndcg@5 0.7861.
     scores = np.tile([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], (2, 1))
-    found = metrics.graded_ndcg(scores, [[5, 0, 3, 0, 0, 0], [0, 6, 0, 0, 1, 0]], 5)
+    found = metrics.dcg(scores, [[5, 0, 3, 0, 0, 0], [0, 6, 0, 0, 1, 0]], 5, normalised=True)
     assert float(found.mean()) == pytest.approx(0.7861, rel=0, abs=5e-5)
 
 
@@ -187,7 +173,7 @@ def test_the_example_of_torchmetrics():
     first = first[0], np.array([True, False, False])
     assert mean(lambda s, p: metrics.success(s, p, 2)) == 0.5
     # retrieval_normalized_dcg([.1,.2,.3,4,70], [10,0,0,1,5]) prints .6957.
-    found = metrics.graded_ndcg([0.1, 0.2, 0.3, 4, 70], [10, 0, 0, 1, 5])
+    found = metrics.dcg([0.1, 0.2, 0.3, 4, 70], [10, 0, 0, 1, 5], normalised=True)
     assert float(found) == pytest.approx(0.6957, rel=0, abs=5e-5)
 
 
@@ -199,7 +185,9 @@ def test_the_example_of_scikit_learn():
     assert math.floor(100 * float(metrics.dcg(scores, grades)[0])) == 949
     assert math.floor(100 * float(metrics.dcg(scores, grades, 2)[0])) == 563
     tied = [[1, 0, 0, 0, 1]]
-    assert float(metrics.graded_ndcg(tied, grades, 1)[0]) == pytest.approx(0.75, rel=1e-12, abs=0)
+    assert float(metrics.dcg(tied, grades, 1, normalised=True)[0]) == pytest.approx(
+        0.75, rel=1e-12, abs=0
+    )
     assert float(metrics.dcg(tied, grades, 1)[0]) == pytest.approx(7.5, rel=1e-12, abs=0)
 
 

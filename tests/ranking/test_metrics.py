@@ -21,7 +21,6 @@ METRICS = {
     "average_precision": lambda s, p, _: metrics.average_precision(s, p),
     "ndcg": metrics.ndcg,
     "ndcg of the whole list": lambda s, p, _: metrics.ndcg(s, p),
-    "top1": lambda s, p, _: metrics.top1(s, p),
 }
 
 
@@ -36,8 +35,6 @@ def metric_of_ranking(name, relevance, k):
         return sum(r <= k for r in ranks) / k
     if name == "average_precision":
         return sum(sum(q <= r for q in ranks) / r for r in ranks) / len(ranks)
-    if name == "top1":
-        return float(ranks[0] == 1)
     if name == "ndcg of the whole list":
         k = len(relevance)
     gain = sum(1 / math.log2(1 + r) for r in ranks if r <= k)
@@ -122,7 +119,7 @@ def test_constant_scorer_gets_harmonic_mrr(M, where):
     np.testing.assert_allclose(
         metrics.average_precision(scores, [positive]), harmonic / M, rtol=1e-14
     )
-    assert metrics.top1(scores, [positive]) == 1 / M
+    assert metrics.precision(scores, [positive], 1) == 1 / M
     for k in {1, 2, M // 2, M}:
         assert metrics.recall(scores, [positive], k) == k / M
         assert metrics.precision(scores, [positive], k) == k / M / k
@@ -145,7 +142,7 @@ def test_worked_example_without_ties():
     assert metrics.recall(scores, positives, 4) == 1
     assert metrics.precision(scores, positives, 4) == 2 / 4
     assert metrics.average_precision(scores, positives) == (1 / 2 + 2 / 4) / 2
-    assert metrics.top1(scores, positives) == 0
+    assert metrics.precision(scores, positives, 1) == 0
     ideal = 1 + 1 / math.log2(3)
     gain = 1 / math.log2(3) + 1 / math.log2(5)
     np.testing.assert_allclose(metrics.ndcg(scores, positives), gain / ideal, rtol=1e-15)
@@ -164,7 +161,7 @@ def test_convenience_averages_the_queries():
         "MRR": metrics.reciprocal_rank(scores, mask),
         "MAP": metrics.average_precision(scores, mask),
         "NDCG": metrics.ndcg(scores, mask),
-        "top-1": metrics.top1(scores, mask),
+        "top-1": metrics.precision(scores, mask, 1),
         "recall@1": metrics.recall(scores, mask, 1),
         "recall@10": metrics.recall(scores, mask, 10),
         "precision@1": metrics.precision(scores, mask, 1),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits, ranking
-from rdsim.ranking.metrics.paired import pair_ranks, recalls, reciprocal_ranks
+from rdsim.ranking.metrics.paired import pair_ranks
 
 KEY = jax.random.key(5)
 
@@ -27,10 +27,10 @@ def test_ranks_are_those_of_the_metrics_with_ties(seed):
     ranks = pair_ranks(queries, codes)
     scores, own = queries @ codes.T, np.arange(12)[:, None]
     expected = ranking.reciprocal_rank(scores, own)
-    np.testing.assert_allclose(reciprocal_ranks(ranks), expected, rtol=1e-12)
-    np.testing.assert_allclose(
-        recalls(ranks, 3), ranking.recall(scores, own, 3), rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(ranks.reciprocal_ranks(), expected, rtol=1e-12)
+    np.testing.assert_allclose(ranks.recalls(3), ranking.recall(scores, own, 3), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        ranks.recalls(0)
     assert ranks.size == 12
     some = pair_ranks(queries[:5], codes)
     np.testing.assert_array_equal(some.ahead, ranks.ahead[:5])
@@ -88,7 +88,7 @@ def test_C4_no_ranking_by_stored_codes_passes_their_entropy(seed, codewords):
     share = np.bincount(codes) / 24
     entropy = -(share[share > 0] * np.log2(share[share > 0])).sum()
     assert ranks.code_bits == pytest.approx(entropy, abs=1e-12)
-    loss = 1 - reciprocal_ranks(ranks).mean()
+    loss = 1 - ranks.reciprocal_ranks().mean()
     needed = limits.rank_rate(math.log2(24), "reciprocal_rank", distortion=min(loss, 1.0))
     assert float(needed.lower) <= ranks.code_bits + 1e-9
 
@@ -97,5 +97,5 @@ def test_C4_the_entropy_of_the_codes_is_met_where_codes_are_equally_common():
     # Errors are then those of a random choice among 6 of 24, and recall@6 needs all log2 4 bits.
     codes = np.repeat(np.arange(4), 6)
     ranks = pair_ranks(np.eye(4)[codes], np.eye(4)[codes])
-    needed = limits.rank_rate(math.log2(24), ("miss", 6), distortion=1 - recalls(ranks, 6).mean())
+    needed = limits.rank_rate(math.log2(24), ("miss", 6), distortion=1 - ranks.recalls(6).mean())
     assert float(needed.value) == pytest.approx(ranks.code_bits, abs=1e-9)

@@ -113,8 +113,6 @@ def metric_of_list(name, relevance, total, k):
         return sum(r <= k for r in ranks) / total
     if name == "average_precision":
         return sum(sum(q <= r for q in ranks) / r for r in ranks) / total
-    if name == "top1":
-        return float(1 in ranks)
     if name == "precision":
         return sum(r <= k for r in ranks) / k
     k = math.inf if name == "ndcg of the whole list" else k

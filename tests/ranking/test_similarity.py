@@ -16,7 +16,6 @@ from rdsim.ranking.similarity import (
     cosine,
     fuse,
     information_density_scores,
-    inner_product,
     negative_squared_distance,
 )
 from rdsim.sources import gaussian_mixture, multimodal
@@ -30,9 +29,7 @@ def _loops(function, x, u):
 
 
 @given(queries, codewords)
-def test_inner_products_and_distances_equal_loops(x, u):
-    found, expected = inner_product(x, u), _loops(lambda a, b: sum(a * b), x, u)
-    np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-13)
+def test_distances_equal_loops(x, u):
     expected = _loops(lambda a, b: -sum((a - b) ** 2) / 2, x, u)
     np.testing.assert_allclose(negative_squared_distance(x, u), expected, rtol=1e-14, atol=1e-14)
 
@@ -228,7 +225,11 @@ MIXTURE = {"points": np.zeros((3, 1)), "masses": np.full(3, 1 / 3)}
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: inner_product(np.zeros((2, 3)), np.zeros((4, 2))), ValueError, "with one d"),
+        (
+            lambda: negative_squared_distance(np.zeros((2, 3)), np.zeros((4, 2))),
+            ValueError,
+            "with one d",
+        ),
         (lambda: cosine(np.zeros(3), np.zeros((4, 3))), ValueError, "queries must have shape"),
         (lambda: cosine(np.zeros((1, 3)), np.zeros((0, 3))), ValueError, "queries must have shape"),
         (lambda: cosine(np.full((1, 3), np.inf), np.zeros((4, 3))), ValueError, "queries must lie"),

@@ -14,9 +14,7 @@ References:
 
 """
 
-import functools
 import math
-import operator
 from typing import Final
 
 import jax
@@ -27,11 +25,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from rdsim.codes.assignment import assign
 from rdsim.codes.distances import (
     nearest,
-    squared_error,
 )
 from rdsim.codes.item_code import (
     DeterministicCode,
-    codeword_indices,
     host_points,
     item_points,
 )
@@ -42,8 +38,6 @@ from rdsim.transformations import on_host
 
 MAX_LISTED: Final = 1 << 16
 """Most codewords that are listed."""
-_TABLE_ENTRIES: Final = 1 << 10
-"""Most entries of a table of distances that several blocks share: 8 KiB a query, which the cache holds."""
 _STORED_AT_ONCE: Final = 1 << 13
 """Items that are rotated and quantized at a time, so that the work stays in the cache."""
 
@@ -96,25 +90,6 @@ class ProductQuantizer(DeterministicCode):
         points = item_points(items, self.centre.shape[0])
         _ = self._size  # refuses a code of more codewords, whose indices overflow
         return _encode(self, points)
-
-    def asymmetric_distances(self, queries: ArrayLike, indices: ArrayLike) -> Float[Array, "q m"]:
-        r"""Squared distances of queries, kept as they are, to stored items' codewords.
-
-        $$|x - u|^2 = \sum_s |x'_s - u_{s j_s}|^2:$$
-
-        a table of W numbers a block and query, or one for a few small blocks together, then one
-        look-up a table and item.
-
-        Args:
-            queries: x, shape (Q, d).
-            indices: stored indices of the items, integers in [0, K), shape (M,).
-
-        Returns:
-            Distances, shape (Q, M).
-
-        """
-        points = item_points(queries, self.centre.shape[0], "queries")
-        return _summed_lookups(*_tables(self, points, codeword_indices(indices, self._size)))
 
     @on_host
     def store(self, key: Key[Array, ""], items: ArrayLike) -> Int[np.ndarray, "n s"]:
@@ -169,26 +144,3 @@ def _encode(code: ProductQuantizer, items: Float[Array, "n d"]) -> Int[Array, " 
     for part, book in zip(_blocks(code, items), code.codebooks, strict=True):
         index = index * book.shape[0] + nearest(part, book, jnp.zeros(book.shape[0]))
     return index
-
-
-@jax.jit
-def _tables(
-    code: ProductQuantizer, queries: Float[Array, "q d"], indices: Int[Array, " m"]
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Squared distances of queries to the codewords of blocks, and of each item its places in them."""
-    tables: list[Array] = []
-    for part, book in zip(_blocks(code, queries), code.codebooks, strict=True):
-        table = squared_error(part, book)
-        if tables and tables[-1].shape[1] * table.shape[1] <= _TABLE_ENTRIES:
-            # Neighbouring blocks share a table: half the look-ups.
-            table = (tables.pop()[:, :, None] + table[:, None]).reshape(queries.shape[0], -1)
-        tables.append(table)
-    return tuple(tables), jnp.unravel_index(indices, tuple(table.shape[1] for table in tables))
-
-
-@jax.jit
-def _summed_lookups(tables: tuple[Array, ...], places: tuple[Array, ...]) -> Float[Array, "q m"]:
-    """Sum of look-ups: compiled apart, or tables and places would be computed at every one."""
-    pairs = zip(tables, places, strict=True)
-    found = (table.at[:, place].get(mode="promise_in_bounds") for table, place in pairs)
-    return functools.reduce(operator.add, found)

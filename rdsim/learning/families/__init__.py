@@ -19,9 +19,8 @@ from rdsim.learning.families.dual_encoder import (
 )
 from rdsim.learning.families.hashing import HashingFamily, with_hamming
 from rdsim.learning.families.pairs import ItemPairs, array_pairs, fitted_models, item_pairs
-from rdsim.learning.families.rankers import RankFusionFamily, RegionAttentionFamily
+from rdsim.learning.families.rankers import RegionAttentionFamily
 from rdsim.learning.families.stored.embedded_codes import embedded_code
-from rdsim.learning.families.stored.learned_quantizers import QuantizedFamily
 from rdsim.learning.families.stored_embeddings import (
     quantized_system,
     stored_systems,
@@ -38,8 +37,6 @@ __all__ = [
     "GapFamily",
     "HashingFamily",
     "ItemPairs",
-    "QuantizedFamily",
-    "RankFusionFamily",
     "RegionAttentionFamily",
     "RobustFamily",
     "UnpairedFamily",

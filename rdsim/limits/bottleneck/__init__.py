@@ -9,7 +9,6 @@ from rdsim.limits.bottleneck.closed_forms import (
     bottleneck_dsbs_point,
     bottleneck_dsbs_rate,
     bottleneck_erasure,
-    bottleneck_erasure_rate,
 )
 from rdsim.limits.bottleneck.contraction import contraction_coefficient
 from rdsim.limits.bottleneck.discrete import (
@@ -33,7 +32,6 @@ __all__ = [
     "bottleneck_dsbs_point",
     "bottleneck_dsbs_rate",
     "bottleneck_erasure",
-    "bottleneck_erasure_rate",
     "bottleneck_gaussian",
     "bottleneck_gaussian_rate",
     "bottleneck_rate",

@@ -1,4 +1,4 @@
-r"""Information bottlenecks of discrete sources in closed form, with inverses.
+r"""Information bottlenecks of discrete sources in closed form.
 
 $\mathrm{IB}(R)$ is the most information about the query X that R bits about the database letter Y
 can keep; it is the rate at which items can be told apart when each is stored at R bits per letter.
@@ -112,7 +112,8 @@ def bottleneck_erasure(p: ArrayLike, erasure: ArrayLike, *, rate: ArrayLike) -> 
 
     $$\mathrm{IB}(R) = (1-e) \min(R, H(Y)).$$
 
-    Whether X is erased depends on neither Y nor U, so that I(U;X) = (1-e) I(U;Y) for every U.
+    Whether X is erased depends on neither Y nor U, so that I(U;X) = (1-e) I(U;Y) for every U, and a
+    relevance I needs I / (1-e) bits.
 
     Args:
         p: P(y), shape (|Y|,), summing to one.
@@ -131,29 +132,6 @@ def bottleneck_erasure(p: ArrayLike, erasure: ArrayLike, *, rate: ArrayLike) -> 
     e = validation.interval("erasure", erasure, low=0.0, high=1.0, ndim=0)
     R = validation.interval("rate", rate, low=0.0)
     return (1 - e) * jnp.minimum(R, entropy(p))
-
-
-@validation.needs_float64
-def bottleneck_erasure_rate(
-    p: ArrayLike, erasure: ArrayLike, *, relevance: ArrayLike
-) -> Float[Array, "..."]:
-    r"""Compute the least rate with a given relevance of an erasure pair, $I / (1-e)$.
-
-    Args:
-        p: P(y), shape (|Y|,), summing to one.
-        erasure: e in [0, 1], a scalar.
-        relevance: I >= 0 in bits about X, shape (...).
-
-    Returns:
-        R in bits, shape (...); infinite where the relevance exceeds $I(X;Y) = (1-e) H(Y)$.
-
-    """
-    p = validation.pmf("p", p)
-    e = validation.interval("erasure", erasure, low=0.0, high=1.0, ndim=0)
-    v = validation.interval("relevance", relevance, low=0.0)
-    most = entropy(p)
-    reached = jnp.minimum(v / jnp.where(e < 1, 1 - e, 1.0), most)
-    return jnp.where(v > (1 - e) * most * (1 + _ROUNDING), jnp.inf, reached)
 
 
 @jax.jit

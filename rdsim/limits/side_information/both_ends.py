@@ -24,7 +24,6 @@ from rdsim.information import entropy
 from rdsim.limits._curve import RateCurve, achieved
 from rdsim.limits._supporting_lines import Points
 from rdsim.limits.rate_distortion.discrete import (
-    RateDistortionCurve,
     minimum_distortion,
     rate_at,
     rate_distortion_curve,
@@ -173,64 +172,33 @@ def conditional_rate_at(
     return Certified(value=upper, lower=lower, upper=upper, tolerance=limit.tolerance)
 
 
-@not_differentiable(tolerance=A_STOPPING_RULE)
 @validation.needs_float64
-def indirect_rate_distortion(
-    joint: ArrayLike,
-    distortions: ArrayLike,
-    slopes: ArrayLike,
-    *,
-    compress: str,
-    tolerance: ArrayLike = 1e-9,
-) -> RateDistortionCurve:
-    r"""Compute certified points of the indirect R(D): the encoder sees X only through Y.
+def indirect_problem(
+    joint: ArrayLike, distortions: ArrayLike, *, compress: str
+) -> tuple[Float[Array, " y"], Float[Array, "y u"]]:
+    r"""Write the indirect R(D), whose encoder sees X only through Y, as an ordinary one.
 
-    $$R(D) = \min_{X - Y - U,\; E\,d(X,U) \le D} I(Y;U).$$
+    $$R(D) = \min_{X - Y - U,\; E\,d(X,U) \le D} I(Y;U) = \min_{E\,d'(Y,U) \le D} I(Y;U), \quad
+        d'(y,u) = E[d(X,u)|Y=y].$$
 
     Args:
         joint: P(x,y) of the remote X, shape (|X|, |Y|), or its transpose: `compress` says which.
         distortions: d(x,u) >= 0 of the remote letter, shape (|X|, |U|); inf forbids a pair.
-        slopes: s >= 0, bits per unit of distortion, shape (S,).
         compress: "rows" or "columns", the side of the joint along which the encoder's Y runs.
-        tolerance: certified gap to reach, bits.
 
     Returns:
-        The curve of the source Y under $d'(y,u) = E[d(X,u)|y]$, in which all its methods work.
+        P(y), shape (|Y|,), and d', shape (|Y|, |U|), for `rate_distortion_curve`, `rate_at` and
+        `distortion_at`.
 
     References:
         Dobrushin and Tsybakov (1962), "Information transmission with additional noise"; Witsenhausen
         (1980), "Indirect rate distortion problems", IEEE Trans. Inf. Theory 26(5).
 
     """
-    return rate_distortion_curve(
-        *_seen_letter(joint, distortions, compress), slopes, tolerance=tolerance
-    )
-
-
-@not_differentiable(tolerance=A_STOPPING_RULE)
-@validation.needs_float64
-def indirect_rate_at(
-    joint: ArrayLike,
-    distortions: ArrayLike,
-    distortion: ArrayLike,
-    *,
-    compress: str,
-    tolerance: ArrayLike = 1e-9,
-) -> Certified:
-    r"""Compute the indirect R(D) at given distortions, certified.
-
-    Args:
-        joint: P(x,y) of the remote X, shape (|X|, |Y|), or its transpose: `compress` says which.
-        distortions: d(x,u), shape (|X|, |U|).
-        distortion: D, any shape, at least the least $E\,d'(Y,u(Y))$; from D_max on the rate is 0.
-        compress: "rows" or "columns", the side of the joint along which the encoder's Y runs.
-        tolerance: certified gap to reach, bits.
-
-    Returns:
-        Bits, shape of D.
-
-    """
-    return rate_at(*_seen_letter(joint, distortions, compress), distortion, tolerance=tolerance)
+    P, d = check_joint(joint, distortions, compress, along="columns")
+    py = P.sum(axis=0)
+    weights = (P / jnp.where(py > 0, py, 1.0)).T
+    return py, expected(weights, d)
 
 
 def check_joint(
@@ -269,13 +237,3 @@ def _both_ends(
     reached = jnp.isfinite(d).any(axis=1)
     lifted = jnp.where(reached[:, None, None, None], lifted, 0.0)
     return P.reshape(ys * zs), lifted.reshape(ys * zs, us * zs)
-
-
-def _seen_letter(
-    joint: Any, distortions: Any, compress: Any
-) -> tuple[Float[Array, " y"], Float[Array, "y u"]]:
-    r"""Reduce the indirect problem to the source Y under $d'(y,u) = E[d(X,u)|y]$."""
-    P, d = check_joint(joint, distortions, compress, along="columns")
-    py = P.sum(axis=0)
-    weights = (P / jnp.where(py > 0, py, 1.0)).T
-    return py, expected(weights, d)

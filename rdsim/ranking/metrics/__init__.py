@@ -13,19 +13,16 @@ from rdsim.ranking.metrics.expected import (
     recall,
     reciprocal_rank,
     success,
-    top1,
 )
-from rdsim.ranking.metrics.graded import dcg, graded_ndcg
-from rdsim.ranking.metrics.paired import PairRanks, pair_ranks, recalls, reciprocal_ranks
+from rdsim.ranking.metrics.graded import dcg
+from rdsim.ranking.metrics.paired import PairRanks, pair_ranks
 from rdsim.ranking.metrics.single_target import rank
-from rdsim.ranking.metrics.summary import both_directions, retrieval_metrics
+from rdsim.ranking.metrics.summary import retrieval_metrics
 
 __all__ = [
     "PairRanks",
     "average_precision",
-    "both_directions",
     "dcg",
-    "graded_ndcg",
     "map_at_r",
     "ndcg",
     "pair_ranks",
@@ -33,10 +30,7 @@ __all__ = [
     "r_precision",
     "rank",
     "recall",
-    "recalls",
     "reciprocal_rank",
-    "reciprocal_ranks",
     "retrieval_metrics",
     "success",
-    "top1",
 ]

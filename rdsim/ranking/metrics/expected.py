@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.number_types import ArrayLike, Boolean, Integer
 from rdsim.ranking.metrics import tie_groups
-from rdsim.ranking.metrics.judgements import judged
+from rdsim.ranking.metrics.judgements import flag, judged
 
 
 def reciprocal_rank(
@@ -91,10 +91,11 @@ def precision(
     $$\frac{1}{k} \Bigl( a + (k - h) \frac{m}{n} \Bigr)$$
 
     with $n, m, h, a$ of the tie group that holds rank $k$, the length of the list, an integer of at
-    least 1. With `limit_k_to_size` the divisor is the number of items retrieved where that is below k.
+    least 1; for k = 1 whether the first item is positive. With `limit_k_to_size` the divisor is the number of items
+    retrieved where that is below k.
     The other arguments are those of `reciprocal_rank`.
     """
-    limited = limit_flag(limit_k_to_size)
+    limited = flag("limit_k_to_size", limit_k_to_size)
     metric = tie_groups.precision_of_list if limited else tie_groups.precision
     return _per_query(metric, scores, positives, retrieved, k)
 
@@ -168,16 +169,6 @@ def ndcg(
     return _per_query(tie_groups.ndcg, scores, positives, retrieved, k)
 
 
-def top1(
-    scores: ArrayLike, positives: ArrayLike, *, retrieved: ArrayLike | None = None
-) -> Float[Array, "..."]:
-    r"""Expect whether the first item is positive: the probability $m/n$ in the first tie group.
-
-    The arguments are those of `reciprocal_rank`.
-    """
-    return _per_query(tie_groups.precision, scores, positives, retrieved, 1)
-
-
 def _r_precision(g: tie_groups.Ranking, _: Any) -> Any:
     return tie_groups.recall(g, g.some)
 
@@ -196,10 +187,3 @@ def _per_query(
     given = judged(scores, positives, retrieved)
     length = given.scores.shape[-1] if k is None else validation.integer("k", k, low=1)
     return tie_groups.evaluate(lambda g: metric(g, length), given)
-
-
-def limit_flag(value: Boolean) -> bool:
-    """Check whether lists are divided by their own length."""
-    if not isinstance(value, bool):
-        raise TypeError(f"limit_k_to_size must be a bool, got {value!r}")
-    return value

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim import validation
-from rdsim.number_types import ArrayLike, Integer
+from rdsim.number_types import ArrayLike, Boolean, Integer
 from rdsim.ranking.metrics import tie_groups
-from rdsim.ranking.metrics.judgements import judged_grades
+from rdsim.ranking.metrics.judgements import flag, judged_grades
 from rdsim.transformations import not_differentiable
 
 GAINS: Final = ("linear", "exponential")
@@ -35,6 +35,7 @@ def dcg(
     k: Integer | None = None,
     *,
     gain: str = "linear",
+    normalised: Boolean = False,
     retrieved: ArrayLike | None = None,
 ) -> Float[Array, "..."]:
     """Expect the discounted cumulative gain of the first k items.
@@ -45,38 +46,21 @@ def dcg(
             (..., M), one above zero in each query.
         k: length of the list, an integer of at least 1; None for all M items.
         gain: "linear", the grade itself, or "exponential", $2^l - 1$.
+        normalised: whether to divide by the DCG of the best order of all items: the NDCG, which with
+            grades 0 and 1 is `ndcg`.
         retrieved: boolean mask of shape (..., M) of the items that the list holds; None if it
             holds all.
 
     Returns:
-        One value of at least 0 per query, shape (...).
+        One value of at least 0 per query, in [0, 1] where normalised, shape (...).
 
     References:
         Järvelin and Kekäläinen (2002), ACM TOIS 20(4), for the linear gain; Burges et al. (2005),
         "Learning to rank using gradient descent", ICML, for the exponential one.
 
     """
-    return _graded(tie_groups.dcg, scores, grades, k, gain, retrieved)
-
-
-@not_differentiable(scores=_STEPS)
-def graded_ndcg(
-    scores: ArrayLike,
-    grades: ArrayLike,
-    k: Integer | None = None,
-    *,
-    gain: str = "linear",
-    retrieved: ArrayLike | None = None,
-) -> Float[Array, "..."]:
-    """Expect the DCG of the first k items, divided by that of the best order of all items.
-
-    The arguments are those of `dcg`; the value is in [0, 1]. With grades 0 and 1 it is `ndcg`.
-    """
-    return _graded(tie_groups.graded_ndcg, scores, grades, k, gain, retrieved)
-
-
-def _graded(metric: Any, scores: Any, grades: Any, k: Any, gain: Any, retrieved: Any) -> Array:
     validation.choice("gain", gain, GAINS)
+    metric = tie_groups.graded_ndcg if flag("normalised", normalised) else tie_groups.dcg
     given = judged_grades(scores, grades, retrieved)
     if gain == "exponential":
         validation.interval("grades", given.positives, low=0.0, high=_LARGEST_GRADE)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from rdsim import number_types, validation
-from rdsim.number_types import ArrayLike
+from rdsim.number_types import ArrayLike, Boolean
 
 
 class Judged(NamedTuple):
@@ -87,6 +87,13 @@ def checked_scores(scores: Any, retrieved: Any = None) -> Any:
     if s.ndim == 0 or s.shape[-1] < 2:
         raise ValueError(f"scores must have shape (..., M) with M >= 2, got shape {s.shape}")
     return s
+
+
+def flag(name: str, value: Boolean) -> bool:
+    """Check a choice between yes and no."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, got {value!r}")
+    return value
 
 
 def has_positives(positives: Any) -> Any:

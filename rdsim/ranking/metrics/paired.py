@@ -37,6 +37,14 @@ class PairRanks:
     size: int
     code_bits: float
 
+    def reciprocal_ranks(self) -> Float[np.ndarray, " q"]:
+        """Expected reciprocal rank of each query's target; the mean is the MRR."""
+        return tied_gain(self.ahead, self.tied, "reciprocal_rank")
+
+    def recalls(self, k: Integer) -> Float[np.ndarray, " q"]:
+        """Probability that each query's target is among the first k."""
+        return tied_gain(self.ahead, self.tied, ("miss", validation.integer("k", k, low=1)))
+
 
 @on_host
 def pair_ranks(
@@ -133,15 +141,3 @@ def _in_range(features: np.ndarray, axis: int | None) -> np.ndarray:
     exponents = np.frexp(np.abs(features).max(axis=axis, keepdims=True, initial=0.0))[1]
     beyond = np.abs(exponents) > np.finfo(features.dtype).maxexp // 4
     return np.ldexp(features, -np.where(beyond, exponents, 0)) if beyond.any() else features
-
-
-def reciprocal_ranks(ranks: PairRanks) -> Float[np.ndarray, " q"]:
-    """Expected reciprocal rank of each query's target; the mean is the MRR."""
-    validation.instance("ranks", ranks, PairRanks)
-    return tied_gain(ranks.ahead, ranks.tied, "reciprocal_rank")
-
-
-def recalls(ranks: PairRanks, k: Integer) -> Float[np.ndarray, " q"]:
-    """Probability that each query's target is among the first k."""
-    validation.instance("ranks", ranks, PairRanks)
-    return tied_gain(ranks.ahead, ranks.tied, ("miss", validation.integer("k", k, low=1)))

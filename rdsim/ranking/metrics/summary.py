@@ -14,8 +14,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.number_types import ArrayLike, Boolean, Integer
 from rdsim.ranking.metrics import tie_groups
-from rdsim.ranking.metrics.expected import limit_flag
-from rdsim.ranking.metrics.judgements import as_mask, has_positives, judged
+from rdsim.ranking.metrics.judgements import flag, has_positives, judged
 
 WITHOUT_POSITIVES: Final = ("error", "skip", "zero")
 """What may be done with queries that have no positive."""
@@ -33,7 +32,7 @@ def retrieval_metrics(
     limit_k_to_size: Boolean = False,
     without_positives: str = "error",
 ) -> dict[str, Float[Array, ""]]:
-    """Average every metric over the queries.
+    """Average every metric over the queries, the rows; of a transposed table and mask, over the items as queries.
 
     Args:
         scores: shape (..., M), as for `reciprocal_rank`.
@@ -54,7 +53,7 @@ def retrieval_metrics(
 
     """
     validation.choice("without_positives", without_positives, WITHOUT_POSITIVES)
-    limited = limit_flag(limit_k_to_size)
+    limited = flag("limit_k_to_size", limit_k_to_size)
     refused = without_positives == "error"
     given = judged(scores, positives, retrieved, need_positives=refused)
     validation.not_empty("scores", given.scores)
@@ -83,39 +82,6 @@ def retrieval_metrics(
     if not refused:
         averages["queries without positives"] = jnp.asarray((~some).sum())
     return averages
-
-
-def both_directions(
-    scores: ArrayLike,
-    positives: ArrayLike,
-    k: Integer | Sequence[Integer] = (1, 10),
-    *,
-    without_positives: str = "error",
-) -> dict[str, dict[str, Float[Array, ""]]]:
-    """Average every metric over the rows as queries, and over the columns as queries.
-
-    Args:
-        scores: of one modality's items (rows) with the other's (columns), shape (N, M), both at
-            least 2; images with their captions, say.
-        positives: mask of shape (N, M), or positions of shape (N, P) padded with -1.
-        k: lengths of the list, integers, at least 1.
-        without_positives: as for `retrieval_metrics`.
-
-    Returns:
-        What `retrieval_metrics` returns, under "rows" and "columns".
-
-    """
-    given = judged(scores, positives, need_positives=False)
-    if given.scores.ndim != 2 or len(given.scores) < 2:
-        raise ValueError(
-            f"scores must have shape (N, M), N and M at least 2, got {given.scores.shape}"
-        )
-    mask = as_mask(given.positives, given.scores.shape[1])
-    tables = {"rows": (given.scores, mask), "columns": (given.scores.T, mask.T)}
-    return {
-        name: retrieval_metrics(*table, k, without_positives=without_positives)
-        for name, table in tables.items()
-    }
 
 
 def _every_metric(g: tie_groups.Ranking, lengths: list[int], limited: bool) -> dict[str, Any]:
