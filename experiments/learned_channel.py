@@ -18,7 +18,7 @@ from rdsim.learning import (
     exact_point,
     letter_table,
     train,
-    whole_table,
+    whole_data,
 )
 from rdsim.learning.stochastic import bottleneck_objective
 from rdsim.limits import information_bottleneck
@@ -154,7 +154,7 @@ def _trained(config: Config, name: str, key: jax.Array) -> dict[str, Any]:
     trained = train(
         key,
         learner,
-        LetterBatch(config.batch) if sampled else whole_table,
+        LetterBatch(config.batch) if sampled else whole_data,
         source if sampled else table,
         table,
         jnp.asarray(slopes, jnp.float32),

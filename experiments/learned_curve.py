@@ -11,7 +11,7 @@ import xarray
 from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
 from rdsim import limits, sources
 from rdsim.information import binary_capacity
-from rdsim.learning import Schedule, discrete_code, train
+from rdsim.learning import Schedule, discrete_code, train, whole_data
 from rdsim.learning.stochastic import retrieval_objective
 from rdsim.ranking import scored_loss
 
@@ -165,7 +165,7 @@ def _trained(config: Config, ranges: np.ndarray, key: jax.Array) -> dict[str, np
     trained = train(
         key,
         learner,
-        retrieval_objective.whole_source,
+        whole_data,
         source,
         source,
         {"slope": jnp.asarray(multiplier / width), "log2_size": jnp.asarray(size)},

@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 
 from experiments.runner import Check, Checkpoint, Claim, without_checkpoint
-from rdsim.limits import allocation_penalty, allocation_penalty_high_rate, common_rate
+from rdsim.limits import allocation_penalty, common_rate
 from rdsim.sources import zipf_prior
 
 CLAIMS = ("C19", "C20")
@@ -118,7 +118,7 @@ def _allocation(config: Config) -> dict[str, np.ndarray]:
     penalty = jax.vmap(lambda v: allocation_penalty(v, np.array(config.total_rates)))(variances)
     return {
         "penalty": np.asarray(penalty).T,
-        "high_rate": np.asarray(jax.vmap(allocation_penalty_high_rate)(variances)),
+        "high_rate": np.asarray(jax.vmap(lambda v: allocation_penalty(v, np.inf))(variances)),
     }
 
 

@@ -148,7 +148,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "ranking.scored_loss": {"joint": JOINT, "log2_size": 4.0, "loss": "error"},
     "limits.allocation_penalty": {"variances": [1.0, 4.0], "total_rate": 2.0},
-    "limits.allocation_penalty_high_rate": {"variances": [1.0, 4.0]},
     "limits.bottleneck_at": {"joint": JOINT, "rate": 0.4, "compress": "columns"},
     "limits.bottleneck_dsbs": {"rate": 0.5, "crossover": 0.1},
     "limits.bottleneck_dsbs_rate": {"relevance": 0.2, "crossover": 0.1},

@@ -275,7 +275,7 @@ CASES: Final[dict[str, Call]] = {
     "learning.train": {
         "key": key(),
         "learner": thing(CODE_LEARNER, ENCODER),
-        "draw": Argument(learning.whole_table, (*UNRELATED, 3)),
+        "draw": Argument(learning.whole_data, (*UNRELATED, 3)),
         "data": Argument(LETTERS, ()),
         "held_out": Argument(LETTERS, ()),
         "settings": Argument(np.array([0.5]), ("x", None, [], {}, object(), 0.5, {"a": [1, 2]})),

@@ -64,6 +64,10 @@ FURTHER: Final[dict[str, dict[str, Any]]] = {
         "total_rate": 2.0,
         "split": "equal_noise",
     },
+    "limits.allocation_penalty at an infinite rate": {
+        "variances": [1.0, 4.0, 0.3],
+        "total_rate": np.inf,
+    },
     "limits.mismatched_rate of the issue": {
         "p": [0.5, 0.25, 0.15, 0.1],
         "distortions": 1 - np.eye(4),
@@ -86,8 +90,7 @@ EXEMPT: Final = {
     "embeddings.read_targets": "reads a file",
     "embeddings.read_vectors": "reads a file",
     "learning.architecture": "says which module is built, from sizes that are integers",
-    "learning.whole_source": "returns what it is given",
-    "learning.whole_table": "returns what it is given",
+    "learning.whole_data": "returns what it is given",
 }
 
 CASES: Final[dict[str, dict[str, Any]]] = {
@@ -124,7 +127,7 @@ def function_of(name: str) -> Callable[..., Any]:
     if name in METHOD_CASES:
         cls, _, method = name.rpartition(".")
         return getattr(made(cls), method)  # type: ignore[no-any-return]
-    function: Callable[..., Any] = fuzz.function_of(name.split()[0])
+    function: Callable[..., Any] = fuzz.function_of(name)
     return function
 
 

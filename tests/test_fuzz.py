@@ -47,7 +47,8 @@ def as_users_call() -> Iterator[None]:
 
 
 def function_of(name: str) -> Any:
-    room, _, function = name.rpartition(".")
+    """The function of a case, in whose name a space may precede what is particular about its arguments."""
+    room, _, function = name.split()[0].rpartition(".")
     return getattr(importlib.import_module(f"rdsim.{room}"), function)
 
 

@@ -33,8 +33,7 @@ EXEMPT: Final = {
     "embeddings.read_vectors": "reads a file",
     "learning.architecture": "says which module is built; the module checks its sizes",
     "codes.squared_error": "a formula that codes are given as their measure, traced and unchecked",
-    "learning.whole_source": "returns what it is given",
-    "learning.whole_table": "returns what it is given",
+    "learning.whole_data": "returns what it is given",
 }
 
 
@@ -80,7 +79,7 @@ def values_of(name: str) -> dict[str, Any]:
 
 
 def function_of(name: str) -> Callable[..., Any]:
-    function: Callable[..., Any] = fuzz.function_of(name.split()[0])
+    function: Callable[..., Any] = fuzz.function_of(name)
     return function
 
 

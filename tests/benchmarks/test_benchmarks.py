@@ -67,7 +67,7 @@ def agree_hot_paths(rows):
     yardsticks = [row for row in rows if row.problem == "yardsticks"]
     assert all(value > 0 for row in yardsticks for value in row.numbers.values())
     paths = rows[len(yardsticks) :]
-    assert len(paths) == 7
+    assert len(paths) == 6
     assert all(any(name.startswith("share_of") for name in row.numbers) for row in paths)
 
 

@@ -21,8 +21,8 @@ from rdsim.learning.stochastic.letters import (
     discrete_code,
     exact_point,
     letter_table,
-    whole_table,
 )
+from rdsim.learning.training.batches import whole_data
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule
 
@@ -235,7 +235,7 @@ def binary(relaxation="exact", key=0):
     slopes = jnp.array([0.2, 0.2, 0.4, 0.4, 0.55, 0.55], jnp.float32)
     plan = Schedule(steps=300, evaluate_every=50, learning_rate=0.05)
     result = train(
-        *(jax.random.key(key), learner, whole_table, table, table, slopes),
+        *(jax.random.key(key), learner, whole_data, table, table, slopes),
         schedule=plan,
         observe=exact_point(source),
     )

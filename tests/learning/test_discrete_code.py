@@ -23,8 +23,8 @@ from rdsim.learning.stochastic.neural_code import NeuralCode
 from rdsim.learning.stochastic.retrieval_objective import (
     RetrievalCodeLearner,
     ordered_loss,
-    whole_source,
 )
+from rdsim.learning.training.batches import whole_data
 from rdsim.learning.training.loop import train
 from rdsim.learning.training.schedule import Schedule
 from rdsim.ranking import codeword_loss, scored_loss
@@ -198,7 +198,7 @@ def retrieval_codes():
     learner = RetrievalCodeLearner(letters=(2, 2), codewords=4, hidden=(8,))
     prices = {"slope": jnp.array([6.0, 12.0]), "log2_size": jnp.full(2, 4.0)}
     plan = Schedule(steps=400, evaluate_every=100, learning_rate=3e-2)
-    arguments = (jax.random.key(0), learner, whole_source, source, source, prices)
+    arguments = (jax.random.key(0), learner, whole_data, source, source, prices)
     result = train(*arguments, schedule=plan)
     return result, [discrete_code(result.model(run), source) for run in range(2)]
 
@@ -226,7 +226,7 @@ def test_C12_training_from_any_start_ends_at_the_least_objective_of_four_codewor
     settings_of_runs = {"slope": jnp.full(4, 9.0), "log2_size": jnp.full(4, 4.0)}
     plan = Schedule(steps=600, evaluate_every=60, learning_rate=3e-2)
     result = train(
-        jax.random.key(3), learner, whole_source, source, source, settings_of_runs, schedule=plan
+        jax.random.key(3), learner, whole_data, source, source, settings_of_runs, schedule=plan
     )
     reached = np.nanmin(result.held_out, axis=1)
     np.testing.assert_allclose(reached, LEAST_OF_SIXTEEN, rtol=0, atol=1e-3)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from rdsim.limits.rate_distortion.allocation import (
     allocation_penalty,
-    allocation_penalty_high_rate,
     entropy_difference,
 )
 
@@ -59,7 +58,7 @@ def test_C20_penalty_is_what_the_best_split_saves_at_the_same_distortion(split, 
 
 @given(variances, st.floats(0.0, 40.0))
 def test_C20_high_rates_cost_the_most_and_from_some_rate_on_no_more(variance, rate):
-    limit = float(allocation_penalty_high_rate(variance))
+    limit = float(allocation_penalty(variance, np.inf))
     ratio = variance.mean() / np.exp(np.log(variance).mean())
     np.testing.assert_allclose(limit, variance.size / 2 * np.log2(ratio), rtol=1e-9, atol=1e-12)
     assert float(allocation_penalty(variance, rate)) <= limit + 1e-10
@@ -73,7 +72,7 @@ def test_C20_two_modalities_cost_log_cosh_of_the_entropy_difference(difference):
     variance = np.array([4.0**difference, 1.0]) * 0.37
     np.testing.assert_allclose(entropy_difference(variance), difference, rtol=1e-10)
     exact = (np.logaddexp(difference * LN2, -difference * LN2) - LN2) / LN2
-    found = float(allocation_penalty_high_rate(variance))
+    found = float(allocation_penalty(variance, np.inf))
     np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-13)
     # Quadratic below, linear above, and never more than either.
     assert found <= LN2 / 2 * difference**2 + 1e-13
@@ -92,7 +91,7 @@ def test_C20_two_modalities_cost_log_cosh_of_the_entropy_difference(difference):
 )
 def test_C20_small_differences_of_many_modalities_cost_their_variance(entropies, scale):
     h = scale * np.array(entropies)
-    found = float(allocation_penalty_high_rate(4.0**h))
+    found = float(allocation_penalty(4.0**h, np.inf))
     np.testing.assert_allclose(found, 4 * LN2 * h.var(), rtol=0, atol=20 * scale**3)
 
 
@@ -105,7 +104,7 @@ def test_C20_every_positive_kappa_fails_at_a_small_difference(kappa, rate, split
     """The counterexample: the penalty is at most (ln 2 / 2) ΔH^2, below kappa ΔH for this ΔH."""
     difference = min(kappa / LN2, 1.0)
     variance = np.array([4.0**difference, 1.0])
-    assert float(allocation_penalty_high_rate(variance)) < kappa * difference
+    assert float(allocation_penalty(variance, np.inf)) < kappa * difference
     # Beyond rounding of the total rate, at finite rates too.
     if kappa * difference > 1e-11 and split == "equal_rate":
         assert float(allocation_penalty(variance, rate, split=split)) < kappa * difference
@@ -118,7 +117,7 @@ def test_C20_at_a_given_rate_the_penalty_saturates():
     found = [float(allocation_penalty([4.0**difference, 1.0], rate)) for difference in differences]
     np.testing.assert_allclose(found[-1], rate / 2, rtol=0, atol=1e-6)
     assert found[-1] - found[-2] < 1e-3
-    assert float(allocation_penalty_high_rate([4.0 ** differences[-1], 1.0])) > 38
+    assert float(allocation_penalty([4.0 ** differences[-1], 1.0], np.inf)) > 38
 
 
 @given(variances, st.floats(0.5, 20.0))
@@ -143,6 +142,7 @@ def test_C20_equal_noise_is_free_at_high_rates_only():
     low, high = allocation_penalty([16.0, 1.0], [2.0, 60.0], split="equal_noise")
     assert low > 0.05
     assert high <= 1e-9
+    assert allocation_penalty([16.0, 1.0], np.inf, split="equal_noise") == 0
 
 
 def test_penalties_of_a_whole_grid_in_one_call():
@@ -163,7 +163,7 @@ def test_penalties_of_a_whole_grid_in_one_call():
         (([1.0, 0.0], 1.0), {}, r"variances must lie in \(0, inf\), got 0\.0"),
         (([1.0, -1.0], 1.0), {}, r"variances must lie in \(0, inf\), got -1\.0"),
         ((1.0, 1.0), {}, "variances must have 1 dimensions"),
-        (([1.0, 2.0], -1.0), {}, r"total_rate must lie in \[0, inf\), got -1\.0"),
+        (([1.0, 2.0], -1.0), {}, r"total_rate must lie in \[0, inf\], got -1\.0"),
         (([1.0, 2.0], 1.0), {"split": "best"}, "split must be one of"),
     ],
 )

@@ -13,10 +13,9 @@ from rdsim.learning.stochastic.letters import (
     discrete_code,
     exact_point,
     letter_table,
-    whole_table,
 )
 from rdsim.learning.stochastic.neural_code import NeuralCode
-from rdsim.learning.stochastic.retrieval_objective import RetrievalCodeLearner, whole_source
+from rdsim.learning.stochastic.retrieval_objective import RetrievalCodeLearner
 
 __all__ = [
     "LetterBatch",
@@ -31,6 +30,4 @@ __all__ = [
     "learned_decoder",
     "letter_table",
     "neural_item_code",
-    "whole_source",
-    "whole_table",
 ]

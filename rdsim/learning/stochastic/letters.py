@@ -173,11 +173,6 @@ def letter_table(source: DiscreteSource) -> Pairs:
     return Pairs(queries, items, source.joint.ravel().astype(jnp.float32))
 
 
-def whole_table(key: Key[Array, ""], data: Pairs) -> Pairs:  # noqa: ARG001
-    """Return the data as the batch of every step: the `draw` of a `letter_table`."""
-    return data
-
-
 @dataclasses.dataclass(frozen=True)
 class LetterBatch:
     """A `draw` for `train`: pairs of letters sampled from a source.

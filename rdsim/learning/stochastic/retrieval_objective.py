@@ -39,7 +39,7 @@ class RetrievalCodeLearner:
     """Trains a `NeuralCode` of a discrete source on bits and rank loss; a `Learner`.
 
     A run's setting has its "slope", bits per unit of loss, and the "log2_size" of its database, log2 M;
-    the batch is the `DiscreteSource` itself (see `whole_source`).
+    the batch is the `DiscreteSource` itself (see `whole_data`).
 
     Attributes:
         letters: |X| and |Y|.
@@ -91,11 +91,6 @@ class RetrievalCodeLearner:
         loss = with_derivatives_of(value, value + surprise)
         numbers = {"rate": rate, "loss": lost, "decoder_loss": surprise}
         return loss.astype(jnp.float32), numbers
-
-
-def whole_source(key: Key[Array, ""], data: DiscreteSource) -> DiscreteSource:  # noqa: ARG001
-    """Return the data as the batch of every step."""
-    return data
 
 
 def ordered_loss(

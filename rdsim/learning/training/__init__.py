@@ -1,5 +1,6 @@
 """One training loop for every learner: many runs side by side, early stopping, checkpoints."""
 
+from rdsim.learning.training.batches import whole_data
 from rdsim.learning.training.encoders import ConvNet, Recurrent, Transformer
 from rdsim.learning.training.learner import Learner
 from rdsim.learning.training.loop import train
@@ -18,4 +19,5 @@ __all__ = [
     "Transformer",
     "architecture",
     "train",
+    "whole_data",
 ]

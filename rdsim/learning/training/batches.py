@@ -24,3 +24,8 @@ class RowBatch:
         # `randint`, which draws twice.
         rows = jax.random.bits(key, (self.size,), "uint32") % sample[0].shape[0]
         return tuple(part[rows] for part in sample)
+
+
+def whole_data(key: Key[Array, ""], data: Any) -> Any:  # noqa: ARG001
+    """Return the data as the batch of every step: the `draw` of what holds all pairs, a `letter_table` or a source."""
+    return data

@@ -18,7 +18,6 @@ from rdsim.limits.rate_distortion._point import excess_distortions as excess_dis
 from rdsim.limits.rate_distortion._targets import rate_and_gradient as rate_and_gradient
 from rdsim.limits.rate_distortion.allocation import (
     allocation_penalty,
-    allocation_penalty_high_rate,
     entropy_difference,
 )
 from rdsim.limits.rate_distortion.continuous import (
@@ -35,7 +34,6 @@ from rdsim.limits.rate_distortion.refinement import successive_refinement
 __all__ = [
     "RateDistortionCurve",
     "allocation_penalty",
-    "allocation_penalty_high_rate",
     "continuous_rate_distortion",
     "distortion_at",
     "entropy_difference",

@@ -52,9 +52,18 @@ def allocation_penalty(
       R_{\mathrm{opt}}(D) = \sum_k \tfrac12 \log_2^+ \frac{\sigma_k^2}{\theta}, \quad
       D = \sum_k \min(\sigma_k^2, \theta).$$
 
+    At an infinite rate it is what equal rates waste at high rates, the most they ever waste,
+
+    $$\tfrac K2 \log_2 \frac{\mathrm{AM}(\sigma^2)}{\mathrm{GM}(\sigma^2)}
+      = K \ln 2 \operatorname{Var}(h_k) + O(|h - \bar h|^3), \quad
+      h_k = \tfrac12 \log_2 \sigma_k^2 + \text{const},$$
+
+    the variance being the mean square deviation from the mean entropy; for K = 2 modalities whose entropies differ
+    by Delta bits log2 cosh(Delta ln 2). Equal noise wastes nothing there.
+
     Args:
         variances: sigma_k^2 > 0, finite, shape (K,).
-        total_rate: R >= 0, finite, bits over all modalities, any shape.
+        total_rate: R >= 0, bits over all modalities, any shape; may be infinite.
         split: "equal_rate" or "equal_noise", see the module.
 
     Returns:
@@ -67,32 +76,16 @@ def allocation_penalty(
 
     """
     variance = _variances(variances)
-    rate = validation.interval("total_rate", total_rate, low=0.0, high=math.inf, open_high=True)
+    rate = validation.interval("total_rate", total_rate, low=0.0)
     validation.choice("split", split, SPLITS)
-    distortion = _equal_rate if split == "equal_rate" else _equal_noise
-    penalty = rate - vector_gaussian(variance, distortion=distortion(variance, rate))
+    equal = split == "equal_rate"
+    distortion = _equal_rate if equal else _equal_noise
+    # Where the rate is infinite another one is solved for and not used.
+    ends = jnp.isinf(rate)
+    finite = jnp.where(ends, 0.0, rate)
+    penalty = finite - vector_gaussian(variance, distortion=distortion(variance, finite))
+    penalty = jnp.where(ends, _high_rate(variance) if equal else 0.0, penalty)
     return with_derivatives_of(jnp.maximum(penalty, 0.0), penalty)
-
-
-@validation.needs_float64
-def allocation_penalty_high_rate(variances: ArrayLike) -> Float[Array, ""]:
-    r"""Compute what equal rates waste at high rates, the most they ever waste (C20).
-
-    $$\tfrac K2 \log_2 \frac{\mathrm{AM}(\sigma^2)}{\mathrm{GM}(\sigma^2)}
-      = K \ln 2 \operatorname{Var}(h_k) + O(|h - \bar h|^3), \quad
-      h_k = \tfrac12 \log_2 \sigma_k^2 + \text{const},$$
-
-    the variance being the mean square deviation from the mean entropy. For K = 2 modalities whose
-    entropies differ by Delta bits it is log2 cosh(Delta ln 2).
-
-    Args:
-        variances: sigma_k^2 > 0, finite, shape (K,).
-
-    Returns:
-        Bits over all modalities.
-
-    """
-    return _high_rate(_variances(variances))
 
 
 @validation.needs_float64
