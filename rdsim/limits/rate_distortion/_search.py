@@ -34,6 +34,23 @@ Solver = Callable[[Any, Any], Point]
 """The point of a slope, to a gap."""
 
 
+class Target(NamedTuple):
+    """A distortion or a rate at which the limit is wanted, and the problem that it belongs to."""
+
+    solve: Solver
+    p: Float[Any, " y"]
+    excess: Float[Any, "y u"]
+    goal: Any
+    tolerance: Any
+    by_rate: bool
+
+    def at_zero_rate(self) -> tuple[Any, Any]:
+        """Whether the target is reached at rate zero, and the limit then."""
+        return without_rate(
+            self.goal, constant_distortions(self.p, self.excess).min(), self.by_rate
+        )
+
+
 class Bracket(NamedTuple):
     """State of the search for bounds: `left` costs more bits than the target, `right` fewer."""
 
@@ -60,12 +77,10 @@ class Optimum(NamedTuple):
     q: Any  # output marginal
 
 
-def bounded(
-    p: Float[Any, " y"], excess: Float[Any, "y u"], goal: Any, end: Bracket, by_rate: bool
-) -> tuple[Any, Any]:
+def bounded(target: Target, end: Bracket) -> tuple[Any, Any]:
     """The bounds of a finished search, or the limit itself where it is reached at rate zero."""
-    trivial, value = without_rate(goal, constant_distortions(p, excess).min(), by_rate)
-    xp = p.__array_namespace__()
+    trivial, value = target.at_zero_rate()
+    xp = target.p.__array_namespace__()
     return xp.where(trivial, value, end.lower), xp.where(trivial, value, end.upper)
 
 
@@ -108,25 +123,20 @@ def _chord_at_target(left: Point, right: Point, goal: Any, by_rate: bool) -> Any
     return xp.where(fraction <= 0, f, xp.where(fraction >= 1, g, f + fraction * (g - f)))
 
 
-def bracket_target(
-    solve: Solver,
-    p: Float[Any, " y"],
-    excess: Float[Any, "y u"],
-    goal: Any,
-    tolerance: Any,
-    by_rate: bool,
-) -> Bracket:
+def bracket_target(target: Target) -> Bracket:
     """Narrow the bracket of one target until chord and supporting lines meet within the tolerance.
 
     The next slope is in turn that of the chord (exact where the curve is straight) and that of the
     secant, interpolated between the slopes of the two points (fast where it is curved). The first
     is inf: the left end of the curve; the right end is the best constant letter.
     """
-    xp = p.__array_namespace__()
-    zero, right = xp.zeros(()), _without_bits(p, excess, xp.zeros(()))
+    xp, tolerance = target.p.__array_namespace__(), target.tolerance
+    zero, right = xp.zeros(()), _without_bits(target.p, target.excess, xp.zeros(()))
     return while_loop(
         lambda now: (now.upper - now.lower > tolerance) & (now.steps < _STEPS),
-        lambda now: _narrowed(now, solve(now.slope, tolerance / 4), goal, by_rate),
+        lambda now: _narrowed(
+            now, target.solve(now.slope, tolerance / 4), target.goal, target.by_rate
+        ),
         Bracket(right, right, xp.asarray(xp.inf), zero, xp.asarray(xp.inf), xp.asarray(0)),
     )
 
@@ -160,15 +170,7 @@ def _narrowed(state: Bracket, new: Point, goal: Any, by_rate: bool) -> Bracket:
     return Bracket(left, right, slope, lower, upper, state.steps + 1)
 
 
-def optimum_at_target(
-    solve: Solver,
-    p: Float[Any, " y"],
-    excess: Float[Any, "y u"],
-    goal: Any,
-    tolerance: Any,
-    by_rate: bool,
-    end: Bracket,
-) -> Optimum:
+def optimum_at_target(target: Target, end: Bracket) -> Optimum:
     """Find slope and output marginal of the optimum at the target.
 
     The certified bounds meet long before the slope is known to their accuracy: the tolerance may put the two
@@ -178,6 +180,7 @@ def optimum_at_target(
     every third time by halving. On a straight piece it closes on the critical slope, whose two ends are mixed. On a
     curved one the error of the mixture is the square of the width.
     """
+    solve, p, excess, goal, tolerance, by_rate = target
     xp = p.__array_namespace__()
 
     def coordinate(point: Point) -> Any:
@@ -194,7 +197,7 @@ def optimum_at_target(
     # A derivative is as wrong as the point's gap is against what is sent; below 1e-13 the solver does not come.
     sent = goal if by_rate else end.upper
     fine = xp.minimum(tolerance / 4, xp.maximum(1e-5 * sent, 1e-13))
-    trivial, _ = without_rate(goal, constant_distortions(p, excess).min(), by_rate)
+    trivial, _ = target.at_zero_rate()
     wanted = ~(trivial | at_end)
 
     def is_open(state: _SlopeBracket) -> Any:

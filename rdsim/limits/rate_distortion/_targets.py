@@ -31,7 +31,7 @@ from rdsim.limits.rate_distortion._point import (
 )
 from rdsim.limits.rate_distortion._search import (
     Optimum,
-    Solver,
+    Target,
     bounded,
     bracket_target,
     optimum_at_target,
@@ -72,7 +72,7 @@ def _bounds_at_targets_jvp(
 
 
 def _at_each(
-    search: Callable[..., Any],
+    search: Callable[[Target], Any],
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
     goals: Float[Array, " t"],
@@ -90,7 +90,7 @@ def _at_each(
 
 
 def _on_host(
-    search: Callable[..., Any],
+    search: Callable[[Target], Any],
     p: Float[np.ndarray, " y"],
     excess: Float[np.ndarray, "y u"],
     goals: Float[np.ndarray, " t"],
@@ -104,13 +104,13 @@ def _on_host(
 
     with host_arithmetic(excess):
         solved = functools.cache(solver_on_host(p, excess))
-        found = [search(solve, p, excess, goal, tolerance, by_rate) for goal in goals]
+        found = [search(Target(solve, p, excess, goal, tolerance, by_rate)) for goal in goals]
     return jax.tree.map(lambda *parts: np.array(parts, float), *found)
 
 
 @partial(jax.jit, static_argnames=("search", "by_rate"))
 def _compiled(
-    search: Callable[..., Any],
+    search: Callable[[Target], Any],
     p: Float[Array, " y"],
     excess: Float[Array, "y u"],
     goals: Float[Array, " t"],
@@ -119,34 +119,20 @@ def _compiled(
 ) -> Any:
     """Do it in one program, with all letters at once."""
     solve = partial(solve_point, p, excess)
-    return jax.lax.map(lambda goal: search(solve, p, excess, goal, tolerance, by_rate), goals)
+    return jax.lax.map(
+        lambda goal: search(Target(solve, p, excess, goal, tolerance, by_rate)), goals
+    )
 
 
-def _bounds(
-    solve: Solver,
-    p: Float[Any, " y"],
-    excess: Float[Any, "y u"],
-    goal: Any,
-    tolerance: Any,
-    by_rate: bool,
-) -> tuple[Any, Any]:
+def _bounds(target: Target) -> tuple[Any, Any]:
     """Lower and upper bound on one limit."""
-    end = bracket_target(solve, p, excess, goal, tolerance, by_rate)
-    return bounded(p, excess, goal, end, by_rate)
+    return bounded(target, bracket_target(target))
 
 
-def _bounds_and_optimum(
-    solve: Solver,
-    p: Float[Any, " y"],
-    excess: Float[Any, "y u"],
-    goal: Any,
-    tolerance: Any,
-    by_rate: bool,
-) -> tuple[tuple[Any, Any], Optimum]:
+def _bounds_and_optimum(target: Target) -> tuple[tuple[Any, Any], Optimum]:
     """Do the same, and find the optimum at the target."""
-    end = bracket_target(solve, p, excess, goal, tolerance, by_rate)
-    optimum = optimum_at_target(solve, p, excess, goal, tolerance, by_rate, end)
-    return bounded(p, excess, goal, end, by_rate), optimum
+    end = bracket_target(target)
+    return bounded(target, end), optimum_at_target(target, end)
 
 
 @partial(jax.jit, static_argnames="by_rate")
