@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from rdsim.embeddings.data.task import RetrievalTask
-from rdsim.embeddings.data.vectors import Vectors
+from rdsim.embeddings.data.vectors import Vectors, evenly_spread
 from rdsim.embeddings.spaces import Similarity, Space, unit
 
 _LOOKED_AT: Final = 20_000
@@ -69,5 +69,4 @@ def _length_spread(points: np.ndarray) -> float:
 
 
 def _sample(vectors: Vectors) -> np.ndarray:
-    rows = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), _LOOKED_AT)).astype(int))
-    return vectors.rows(rows).astype(float)
+    return vectors.rows(evenly_spread(len(vectors), _LOOKED_AT)).astype(float)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rdsim.embeddings.data.task import RetrievalTask
-from rdsim.embeddings.data.vectors import Vectors
+from rdsim.embeddings.data.vectors import Vectors, evenly_spread
 from rdsim.embeddings.quality import variance_of_mean
 from rdsim.embeddings.ranks import Stored, streamed_ranks
 from rdsim.ranking.metrics.single_target import tied_gain
@@ -91,17 +91,15 @@ def unit(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
 
 def paired(task: RetrievalTask, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Queries and targets of the first pairs of a task, side by side, in float64."""
-    # Evenly spread over all pairs, so that no part of the data is left out.
-    count = len(task.targets.query)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+    chosen = evenly_spread(len(task.targets.query), most)
     queries = task.queries.rows(task.targets.query[chosen]).astype(float)
     return queries, task.items.rows(task.targets.item[chosen]).astype(float)
 
 
-def mean_of(vectors: Vectors, most: int = MOST_PAIRS) -> Float[np.ndarray, " d"]:
-    """Mean of at most so many rows, evenly spread, in float64."""
-    rows = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), most)).astype(int))
-    return np.asarray(vectors.rows(rows).mean(axis=0, dtype=float))
+def mean_of(vectors: Vectors) -> Float[np.ndarray, " d"]:
+    """Mean of at most `MOST_PAIRS` rows, evenly spread, in float64."""
+    rows = vectors.rows(evenly_spread(len(vectors), MOST_PAIRS))
+    return np.asarray(rows.mean(axis=0, dtype=float))
 
 
 def plain_spaces(fit: RetrievalTask, similarity: Similarity) -> list[Space]:

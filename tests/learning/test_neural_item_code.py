@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim.codes.item_code import ItemCode
-from rdsim.learning.stochastic.items import item_dimension, learned_decoder, neural_item_code
+from rdsim.learning.stochastic.items import learned_decoder, neural_item_code
 from rdsim.learning.stochastic.neural_code import NeuralCode
 
 module = importlib.import_module("rdsim.learning.stochastic.items")
@@ -128,7 +128,7 @@ def test_codes_of_one_architecture_share_a_compilation(items):
     assert float(jnp.abs(tables[0] - tables[1]).max()) > 0.01
     protocol: ItemCode = codes[0]
     assert protocol.codewords.shape == (WORDS, 2)
-    assert item_dimension(network()) == 2
+    assert network().item_encoder.inputs == 2
 
 
 def test_a_code_goes_through_jit_and_vmap(items):

@@ -86,6 +86,11 @@ class Vectors:
             progress(min(start + step, len(self)), len(self))
 
 
+def evenly_spread(rows: int, most: int) -> Int[np.ndarray, " n"]:
+    """Numbers of at most so many of the rows, evenly spread, so that no part of the data is left out."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(int))
+
+
 def _read(source: Any, places: np.ndarray) -> Any:
     if places.size == places[-1] - places[0] + 1 and (np.diff(places) == 1).all():
         return source[int(places[0]) : int(places[-1]) + 1]

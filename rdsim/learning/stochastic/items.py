@@ -79,7 +79,7 @@ def neural_item_code(
 
     """
     validation.instance("model", model, NeuralCode)
-    points = item_points(items, item_dimension(model))
+    points = item_points(items, model.item_encoder.inputs)
     p = item_masses(masses, points.shape[0])
     graph, state = nnx.split(model)
     joint = p[:, None] * _channel(graph, state, points)
@@ -87,11 +87,6 @@ def neural_item_code(
     mass = joint.sum(axis=0)[:, None]
     mean = joint.T @ points / jnp.where(mass > 0, mass, 1.0)
     return NeuralItemCode(graph=graph, state=state, codewords=jnp.where(mass > 0, mean, p @ points))
-
-
-def item_dimension(model: NeuralCode) -> int:
-    """Number of coordinates of the items that a model takes."""
-    return int(model.item_encoder.layers[0].kernel.shape[0])
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("state",), meta_fields=("graph", "seen"))

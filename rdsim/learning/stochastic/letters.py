@@ -17,7 +17,6 @@ from rdsim import validation
 from rdsim.information import entropy, mutual_information
 from rdsim.learning.stochastic.bottleneck_objective import Pairs
 from rdsim.learning.stochastic.neural_code import NeuralCode
-from rdsim.learning.training.networks import MLP
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss
@@ -98,20 +97,16 @@ def discrete_code(model: NeuralCode, source: DiscreteSource) -> DiscreteCode:
     validation.instance("model", model, NeuralCode)
     validation.instance("source", source, DiscreteSource)
     queries, items = source.joint.shape
-    if (taken := _inputs(model.item_encoder)) != items:
+    if (taken := model.item_encoder.inputs) != items:
         raise ValueError(f"model must take {items} item letters, got one for {taken}")
     points = model.points
-    taken = _inputs(model.query_encoders[0]) if points is None else points.shape[1]
+    taken = model.query_encoders[0].inputs if points is None else points.shape[1]
     if taken != queries:
         raise ValueError(f"model must take queries of {queries} letters, got one for {taken}")
     modalities = model.log_temperature.shape[0]
     if modalities != 1:
         raise ValueError(f"model must have one query modality, got {modalities}")
     return _tables(model, source.joint)
-
-
-def _inputs(network: MLP) -> int:
-    return network.layers[0].kernel.shape[0]
 
 
 def letter_logits(

@@ -65,6 +65,11 @@ class MLP(nnx.Module):
             nnx.Linear(before, after, rngs=rngs) for before, after in itertools.pairwise(widths)
         )
 
+    @property
+    def inputs(self) -> int:
+        """Numbers that it takes."""
+        return int(self.layers[0].kernel.shape[0])
+
     def __call__(self, inputs: ArrayLike) -> Float[Array, "... o"]:
         """Map inputs of shape (..., features[0]) to shape (..., features[-1])."""
         value = jnp.asarray(inputs, jnp.float32)
