@@ -83,15 +83,15 @@ def indicator(indices: Int[Array, " n"], K: int) -> Float[Array, "n k"]:
     return jax.nn.one_hot(indices, K, dtype=float)
 
 
-def training_items(items: ArrayLike, name: str = "items") -> Float[Array, "n d"]:
+def training_items(items: ArrayLike) -> Float[Array, "n d"]:
     """Check training items: finite numbers of shape (N, d), N and d at least 1.
 
     They are all equal, or differ by enough that squared distances do not underflow.
     """
-    points = validation.coordinates(name, items, ndim=2)
+    points = validation.coordinates("items", items, ndim=2)
     if 0 in points.shape:
-        raise ValueError(f"{name} must have shape (N, d) with N, d >= 1, got {points.shape}")
-    return validation.apart(name, points)
+        raise ValueError(f"items must have shape (N, d) with N, d >= 1, got {points.shape}")
+    return validation.apart("items", points)
 
 
 def most_fitted(generator: np.random.Generator, items: ArrayLike) -> np.ndarray:
@@ -116,10 +116,10 @@ def cell_sums(points: np.ndarray, labels: np.ndarray, K: int) -> tuple[np.ndarra
     return counts, sums
 
 
-def seeds(generator: np.random.Generator, points: np.ndarray, count: int, name: str) -> np.ndarray:
+def seeds(generator: np.random.Generator, points: np.ndarray, count: int) -> np.ndarray:
     """Draw codewords from the points as k-means++ does: with probability proportional to the squared error so far.
 
-    Arthur and Vassilvitskii (2007), SODA. The codewords are distinct; the error calls their number by its name.
+    Arthur and Vassilvitskii (2007), SODA. The codewords are distinct.
     """
     if count > 1:
         # The points may be a block of coordinates of items that do differ.
@@ -133,7 +133,7 @@ def seeds(generator: np.random.Generator, points: np.ndarray, count: int, name: 
         cumulative = np.cumsum(least)
         if cumulative[-1] == 0:
             raise ValueError(
-                f"{name} must not exceed the number of distinct items, {i}, got {count}"
+                f"codebook_size must not exceed the number of distinct items, {i}, got {count}"
             )
         drawn = np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right")
         codewords[i] = points[min(drawn, len(points) - 1)]

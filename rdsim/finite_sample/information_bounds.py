@@ -143,7 +143,7 @@ def infonce(
 
     """
     given = None if bounds is None else checked_range(bounds)
-    batches = square_batches("scores", scores, given)
+    batches = square_batches(scores, given)
     K = batches.shape[-1]
     # ln K is added because the denominator of the bound is a mean over the batch, not a sum.
     nats = log_share(batches, np.diagonal(batches, axis1=1, axis2=2)) + math.log(K)

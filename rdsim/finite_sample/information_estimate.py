@@ -97,14 +97,14 @@ def checked_terms(name: str, values: ArrayLike, span: Span | None) -> np.ndarray
     return terms
 
 
-def square_batches(name: str, values: ArrayLike, span: Span | None) -> np.ndarray:
+def square_batches(scores: ArrayLike, span: Span | None) -> np.ndarray:
     """At least two batches of K x K scores, checked."""
-    batches = np.asarray(validation.real_array(name, values, ndim=3))
+    batches = np.asarray(validation.real_array("scores", scores, ndim=3))
     if batches.shape[0] < 2 or batches.shape[1] != batches.shape[2] or batches.shape[1] < 2:
         raise ValueError(
-            f"{name} must have shape (B, K, K) with B >= 2 and K >= 2, got {batches.shape}"
+            f"scores must have shape (B, K, K) with B >= 2 and K >= 2, got {batches.shape}"
         )
-    _check_inside(name, batches, span)
+    _check_inside("scores", batches, span)
     return batches
 
 

@@ -217,9 +217,9 @@ def apart(name: str, array: Any) -> Any:
     return array
 
 
-def log2_size(value: Any, *, name: str = "log2_size") -> jax.Array:
+def log2_size(value: Any) -> jax.Array:
     """log2 of a database size M >= 2, as a float64 array."""
-    return not_empty(name, interval(name, value, low=1.0, high=1e5))
+    return not_empty("log2_size", interval("log2_size", value, low=1.0, high=1e5))
 
 
 def _require_ndim(name: str, array: Any, ndim: int | None) -> None:

@@ -94,7 +94,7 @@ def test_codewords_drawn_from_a_few_items_end_as_well_as_those_drawn_from_all():
         centres = 3 * draws.standard_normal((40, 4))
         points = centres[draws.integers(40, size=4000)] + 0.3 * draws.standard_normal((4000, 4))
         few.append(best_codebook(points, first_codebooks(draws, points, 40, 2), 25).distortion)
-        starts = [seeds(draws, points, 40, "count") for _ in range(2)]
+        starts = [seeds(draws, points, 40) for _ in range(2)]
         every.append(best_codebook(points, starts, 25).distortion)
     assert np.mean(few) < 1.05 * np.mean(every)
 

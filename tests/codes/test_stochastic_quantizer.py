@@ -22,7 +22,7 @@ NEW = 2 * _generator.normal(size=(40, 2))
 
 
 def seeded_codewords(key, items, count):
-    return seeds(validation.host_generator(key), np.asarray(items, float), count, "count")
+    return seeds(validation.host_generator(key), np.asarray(items, float), count)
 
 
 ATOMS = np.asarray(seeded_codewords(jax.random.key(3), ITEMS, 16))
@@ -233,5 +233,7 @@ def test_bad_items_and_keys_are_named(code):
         code.channel(np.zeros((3, 1)))
     with pytest.raises(TypeError, match="key"):
         code.encode(np.zeros(2, np.uint32), ITEMS)
-    with pytest.raises(ValueError, match="count must not exceed the number of distinct items, 1"):
+    with pytest.raises(
+        ValueError, match="codebook_size must not exceed the number of distinct items, 1"
+    ):
         seeded_codewords(jax.random.key(0), np.ones((4, 2)), 2)

@@ -48,8 +48,8 @@ def first_codebooks(
         if len(points) > _SEEDED_FROM * K:
             some = points[generator.choice(len(points), _SEEDED_FROM * K, replace=False)]
             if distinct_rows(some, K) >= K:
-                return seeds(generator, some, K, "codebook_size")
-        return seeds(generator, points, K, "codebook_size")
+                return seeds(generator, some, K)
+        return seeds(generator, points, K)
 
     return [drawn() for _ in range(starts)]
 

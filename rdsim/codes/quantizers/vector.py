@@ -145,7 +145,7 @@ def entropy_constrained_quantizer(
     points = np.asarray(training_items(items))
     K, starts, iterations = _counts(codebook_size, starts, iterations)
     s = float(validation.positive("slope", slope, ndim=0))
-    starting = [seeds(generator, points, K, "codebook_size") for _ in range(starts)]
+    starting = [seeds(generator, points, K) for _ in range(starts)]
     # Every start ends at a local optimum of D + H(U)/s; the lowest of these is kept.
     return min(
         (_constrained(points, u, s, iterations) for u in starting),
