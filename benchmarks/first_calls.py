@@ -286,6 +286,8 @@ def _printed(command: list[str], folder: str, limit: float) -> str | None:
         "PYTHONPATH": str(_ROOT),
     }
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    # An installed package has its bytecode beside it. Without it a command would spend a second on compiling modules.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         done = subprocess.run(
             command,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.linalg import lapack
+import scipy
 
 _T = TypeVar("_T")
 
@@ -50,9 +50,9 @@ def positive_definite_solver(matrix: Any) -> Callable[[Any], Any]:
     """
     if on_host(matrix):
         # LAPACK's arrays run down the columns: the transposed view needs no copy. Symmetric.
-        factor, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1, clean=0)
+        factor, failed = scipy.linalg.lapack.dpotrf(matrix.T, lower=1, overwrite_a=1, clean=0)
         if failed:
             return lambda b: np.full_like(b, np.nan)
-        return lambda b: lapack.dpotrs(factor, b, lower=1)[0]
+        return lambda b: scipy.linalg.lapack.dpotrs(factor, b, lower=1)[0]
     factor = jnp.linalg.cholesky(matrix, symmetrize_input=False)
     return lambda b: jax.scipy.linalg.cho_solve((factor, True), b)

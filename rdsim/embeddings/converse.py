@@ -28,8 +28,8 @@ import math
 from typing import Final
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.special import gammaln
 
 from rdsim import limits
 from rdsim.embeddings.data.task import RetrievalTask
@@ -107,7 +107,11 @@ def _multisets(codewords: Float[np.ndarray, " b"], m: int) -> Float[np.ndarray, 
     """Multisets of m of so many codewords, or more: no less by rounding, and infinity for numbers that are not needed."""
     if m == 1:
         return codewords
-    each = [gammaln(codewords + m), gammaln(codewords), gammaln(m + 1.0)]
+    each = [
+        scipy.special.gammaln(codewords + m),
+        scipy.special.gammaln(codewords),
+        scipy.special.gammaln(m + 1.0),
+    ]
     rounding = 4e-16 * (each[0] + each[1] + each[2])
     with np.errstate(over="ignore"):
         return np.asarray(np.exp(each[0] - each[1] - each[2] + rounding))

@@ -22,8 +22,8 @@ import dataclasses
 from typing import Final
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.special import ndtri
 
 from rdsim.embeddings.data.task import Targets
 from rdsim.embeddings.ranks import TargetRanks
@@ -132,7 +132,7 @@ def means(
     # Where all queries agree nothing is known of the variance: each group counts as one trial.
     some = (variance > 0) & (spread > 0)
     number = np.where(some, spread / np.where(some, variance, 1.0), groups)
-    z = float(ndtri(0.5 + confidence / 2))
+    z = float(scipy.special.ndtri(0.5 + confidence / 2))
     centre = (mean + z**2 / (2 * number)) / (1 + z**2 / number)
     half = z / (1 + z**2 / number) * np.sqrt(spread / number + z**2 / (4 * number**2))
     return Mean(
@@ -151,7 +151,7 @@ def kept(
     """Ratio of the means of two systems on the same queries, linearised, by the normal distribution."""
     below = np.maximum(reference.mean(axis=0), np.finfo(float).tiny)
     ratio = values.mean(axis=0) / below
-    half = ndtri(0.5 + confidence / 2) * np.sqrt(
+    half = scipy.special.ndtri(0.5 + confidence / 2) * np.sqrt(
         variance_of_mean((values - ratio * reference) / below, group)
     )
     return Mean(value=ratio, lower=np.maximum(ratio - half, 0.0), upper=ratio + half)

@@ -16,7 +16,7 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
+import scipy
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+import scipy
 
 from rdsim.information import LN2
 from rdsim.ranking.loss import RankLoss
@@ -185,9 +185,9 @@ def losses(log2_size: float, loss: RankLoss, log_a: Reals) -> Reals:
 
 
 @functools.lru_cache(maxsize=128)
-def _table(log2_size: float, loss: RankLoss) -> tuple[float, CubicSpline]:
+def _table(log2_size: float, loss: RankLoss) -> tuple[float, "scipy.interpolate.CubicSpline"]:
     """Expected loss against ln a by a cubic spline, whose error is below 1e-9; below the table it is 1e-17."""
     least = -log2_size * LN2 - _LEFT_OUT
     log_a = np.linspace(least, 0.0, -(-math.ceil(-least / _TABLE_STEP) // _PADDED) * _PADDED)
     found = expected_loss(log2_size, loss, log_a=log_a, log_e=-np.inf)
-    return least, CubicSpline(log_a, np.asarray(found))
+    return least, scipy.interpolate.CubicSpline(log_a, np.asarray(found))

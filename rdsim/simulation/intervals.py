@@ -5,7 +5,7 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
+import scipy
 from jaxtyping import Array, Bool, Float, Int
 
 from rdsim import validation

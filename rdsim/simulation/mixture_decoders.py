@@ -12,7 +12,7 @@ from typing import Final
 
 import jax
 import jax.numpy as jnp
-import scipy.special
+import scipy
 from jaxtyping import Array, Float
 
 from rdsim import validation

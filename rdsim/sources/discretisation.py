@@ -12,7 +12,7 @@ from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
+import scipy
 from jaxtyping import Array, Float
 
 from rdsim.results import result

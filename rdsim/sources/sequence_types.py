@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-import scipy.special
+import scipy
 
 
 def composition_count(n: int, parts: int) -> int:

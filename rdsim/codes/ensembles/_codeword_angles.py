@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import erf, gammaln
+import scipy
 
 from rdsim.information import LN2
 from rdsim.ranking.sphere import CodewordAngles
@@ -126,10 +126,10 @@ class Coordinates:
         # fallen to _LEFT_OUT. The trapezoidal rule converges exponentially for such a function.
         y = reach / steps * np.arange(-steps, steps + 1)
         p = c[:, None] * (1 + 1j * y)
-        reached = erf(np.sqrt(p))
+        reached = scipy.special.erf(np.sqrt(p))
         if not self.absolute:
             reached = 0.5 * (1 + reached)
-        log_f = gammaln(half) - half * np.log(p) + self.count * np.log(reached)
+        log_f = scipy.special.gammaln(half) - half * np.log(p) + self.count * np.log(reached)
         x = 1 / (t * t)
         log_scale = (1 - half) * np.log(x) + np.log(c * reach / steps / (2 * math.pi))
         value = np.exp(log_f + p * x[:, None] + log_scale[:, None])

@@ -18,9 +18,8 @@ from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
-from scipy.optimize import brentq, minimize_scalar
-from scipy.special import xlogy
 
 from rdsim import validation
 from rdsim.certified import Certified
@@ -228,7 +227,10 @@ class _Problem:
 
     def _longer(self, share: float) -> float:
         """Bits R_1 of the codewords of a share m of items: h(m) + m R_1 = R."""
-        entropy = -float(xlogy(share, share) + xlogy(1 - share, 1 - share)) / LN2
+        entropy = (
+            -float(scipy.special.xlogy(share, share) + scipy.special.xlogy(1 - share, 1 - share))
+            / LN2
+        )
         return (self.bits - entropy) / share
 
     def _check(self, share: float) -> None:
@@ -273,7 +275,9 @@ class _Problem:
         found = [lost(x) for x in grid]
         best = int(np.argmin(found))
         ends = grid[max(best - 1, 0)], grid[min(best + 1, _SEARCH - 1)]
-        refined = minimize_scalar(lost, bounds=ends, method="bounded", options={"xatol": 1e-3})
+        refined = scipy.optimize.minimize_scalar(
+            lost, bounds=ends, method="bounded", options={"xatol": 1e-3}
+        )
         return _share(float(refined.x if refined.fun < found[best] else grid[best]))
 
     def _shares(self) -> tuple[float, float]:
@@ -287,7 +291,7 @@ class _Problem:
             return self._longer(_share(log_odds)) - 1.0
 
         return -high, high if bits_above_one(high) >= 0 else float(
-            brentq(bits_above_one, -high, high)
+            scipy.optimize.brentq(bits_above_one, -high, high)
         )
 
     def most_log_odds(self) -> float:

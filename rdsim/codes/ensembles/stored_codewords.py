@@ -7,7 +7,7 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
+import scipy
 from jaxtyping import Array, Float, Int
 
 from rdsim.codes.ensembles.chosen_codeword import (

@@ -17,9 +17,8 @@ from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float
-from scipy.linalg import solve_banded
-from scipy.special import ndtr
 
 from rdsim import validation
 from rdsim.number_types import ArrayLike, Integer
@@ -157,7 +156,11 @@ def _mixture_step(
     bell = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     # Differences of the tail on the side where the cell lies, so that far cells keep their digits.
     right = z[:-1] > 0
-    mass = np.where(right, ndtr(-z[:-1]) - ndtr(-z[1:]), ndtr(z[1:]) - ndtr(z[:-1]))
+    mass = np.where(
+        right,
+        scipy.special.ndtr(-z[:-1]) - scipy.special.ndtr(-z[1:]),
+        scipy.special.ndtr(z[1:]) - scipy.special.ndtr(z[:-1]),
+    )
     slope = bell[1:] - bell[:-1]
     tilted = np.where(np.isinf(z), 0.0, np.where(np.isinf(z), 0.0, z) * bell)
     bend = tilted[1:] - tilted[:-1]
@@ -178,7 +181,7 @@ def _mixture_step(
     bands[0, 1:] = -by_right[:-1]
     bands[1] = 1 - by_left - by_right
     bands[2, :-1] = -by_left[1:]
-    return move, solve_banded((1, 1), bands, move), float(second.sum())
+    return move, scipy.linalg.solve_banded((1, 1), bands, move), float(second.sum())
 
 
 def _best_start(starts: list[np.ndarray], step: _Iteration, scale: float) -> LloydMax:

@@ -9,9 +9,8 @@ import math
 from pathlib import Path
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from rdsim import validation
 from rdsim.embeddings.data.formats import READERS, read_table
@@ -164,8 +163,8 @@ def _groups(
     size = queries + len(first)
     left = np.concatenate([query, queries + np.arange(len(first))])
     right = np.concatenate([queries + item, queries + first])
-    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(size, size))
-    _, label = connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_array((np.ones(len(left), np.int8), (left, right)), shape=(size, size))
+    _, label = scipy.sparse.csgraph.connected_components(graph, directed=False)
     return label[:queries], label[queries:]
 
 

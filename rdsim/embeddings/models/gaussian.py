@@ -23,8 +23,8 @@ from typing import Any, Final
 
 import jax
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.optimize import brentq
 
 from rdsim.embeddings.models.twin import (
     CODE_BITS,
@@ -118,7 +118,7 @@ def calibrated_correlations(
         )
     last = sorted(ends, key=abs)[-2:]
     # Brent's method on a bracket whose ends are the last two scales tried.
-    log_scale = float(brentq(missing, min(last), max(last), xtol=1e-3, rtol=1e-6))
+    log_scale = float(scipy.optimize.brentq(missing, min(last), max(last), xtol=1e-3, rtol=1e-6))
     return scaled(log_scale), math.exp(log_scale)
 
 

@@ -8,7 +8,7 @@ import math
 from typing import Final
 
 import numpy as np
-from scipy.special import betaincinv, hyp2f1, roots_gegenbauer
+import scipy
 
 from rdsim.finite_sample.database_size._mixing import Reals
 from rdsim.sources.sphere import caps
@@ -47,7 +47,7 @@ class Cosines:
             * (n - 1)
             * self.log_rest[:, None]  # a cell of t is 1 - t^2 times one of artanh(t)
             - (n - 0.5) * np.log1p(-rho * t)
-            + np.log(hyp2f1(0.5, 0.5, n + 0.5, 0.5 * (1 + rho * t)))
+            + np.log(scipy.special.hyp2f1(0.5, 0.5, n + 0.5, 0.5 * (1 + rho * t)))
         )
         mass = np.exp(log - log.max(axis=0))
         return np.asarray(mass / mass.sum(axis=0))
@@ -64,9 +64,9 @@ def beaten(
     n = cosines.n
     u, weights = np.polynomial.legendre.leggauss(_NEAREST)
     cap = -np.expm1(np.log(0.5 * (1 + u)) * 2.0**-bits)  # of the cosine T whose distribution is u
-    rest = betaincinv(0.5 * (n - 1), 0.5, 2 * np.minimum(cap, 1 - cap))
+    rest = scipy.special.betaincinv(0.5 * (n - 1), 0.5, 2 * np.minimum(cap, 1 - cap))
     nearest = np.sign(0.5 - cap) * np.sqrt(1 - rest)
-    w, around = roots_gegenbauer(_AROUND, 0.5 * (n - 3))
+    w, around = scipy.special.roots_gegenbauer(_AROUND, 0.5 * (n - 3))
     kept = mass > 1e-12
     t, log_rest = cosines.cosine[kept, None, None], cosines.log_rest[kept, None, None]
     across = np.sqrt(np.exp(log_rest) * rest[None, :, None]) * w

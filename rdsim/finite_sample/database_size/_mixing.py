@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import ndtri_exp
 
 from rdsim.ranking.subsets import hypergeometric
 
@@ -152,7 +151,7 @@ def _normal(x: Reals, a: float, b: float, threshold: float) -> Reals:
 def _probit(x: Reals, a: float, b: float, threshold: float) -> Reals:
     """The normal quantile z of p has mean a and standard deviation e^b; dz/dx = p / phi(z)."""
     del threshold
-    z = ndtri_exp(x)
+    z = scipy.special.ndtri_exp(x)
     return np.asarray(-0.5 * ((z - a) * math.exp(-b)) ** 2 + x + 0.5 * z * z)
 
 
@@ -268,5 +267,5 @@ def _maximise(
 
     start = np.array(FAMILIES[family][1])
     # The cost may be infinite where a family has no density, which a method of derivatives would not survive.
-    found = minimize(cost, start, method="Nelder-Mead", options=_SIMPLEX)
+    found = scipy.optimize.minimize(cost, start, method="Nelder-Mead", options=_SIMPLEX)
     return float(found.x[0]), float(found.x[1])

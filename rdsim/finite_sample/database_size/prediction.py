@@ -12,9 +12,9 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import scipy
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtr, ndtri
 
 from rdsim import validation
 from rdsim.finite_sample.database_size import _mixing
@@ -174,7 +174,7 @@ def predict_quality(
         forecast = _Forecast(ranks, measured, sizes[above])
         names, weight, error = forecast.names, forecast.weight, forecast.error
         predictions = np.tile(value, (len(names), 1))
-        predictions[:, above] = expit(forecast.odds)
+        predictions[:, above] = scipy.special.expit(forecast.odds)
         value[above], lower[above], upper[above] = forecast.band(covered)
         method[above] = names[int(weight.argmax())]
     return PredictedQuality(
@@ -239,19 +239,21 @@ class _Forecast:
     def band(self, confidence: float) -> tuple[Reals, Reals, Reals]:
         """Median and both ends of the pool of all candidates."""
         further = self.per_doubling[:, None] * (self.sizes - self.log2_measured)
-        deviation = np.sqrt(self._sampling(expit(self.odds)) ** 2 + further**2)
+        deviation = np.sqrt(self._sampling(scipy.special.expit(self.odds)) ** 2 + further**2)
         # More items never help: the upper end stays below that of the measured size.
         own = np.array([self.measured.mean()])
-        most = expit(_odds(own) + ndtri(0.5 + confidence / 2) * self._sampling(own))
+        most = scipy.special.expit(
+            _odds(own) + scipy.special.ndtri(0.5 + confidence / 2) * self._sampling(own)
+        )
         wanted = 0.5 + 0.5 * confidence * np.array([[-1.0], [0.0], [1.0]])
 
         def passed(odds: Reals) -> NDArray[np.bool_]:
-            below = ndtr((odds[:, None, :] - self.odds) / deviation)
+            below = scipy.special.ndtr((odds[:, None, :] - self.odds) / deviation)
             return np.einsum("c,wcs->ws", self.weight, below) >= wanted
 
         ends = np.zeros((3, self.sizes.size))
         _, odds = bisect_on_host(passed, ends - _FAR, ends + _FAR, steps=64)
-        lower, value, upper = expit(odds)
+        lower, value, upper = scipy.special.expit(odds)
         return np.minimum(value, most), lower, np.minimum(upper, most)
 
 
@@ -283,4 +285,4 @@ def _candidates(
 
 def _odds(quality: Reals | float) -> Reals:
     """Log-odds ln(q/(1-q))."""
-    return np.asarray(logit(np.clip(quality, _TINY, 1 - 1e-16)))
+    return np.asarray(scipy.special.logit(np.clip(quality, _TINY, 1 - 1e-16)))

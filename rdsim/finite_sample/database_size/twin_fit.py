@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from rdsim import validation
 from rdsim.finite_sample.database_size import _mixing
@@ -155,7 +155,7 @@ def moved_twin(
     """
     if not at(-1.0) < quality < at(1.0):
         raise ValueError(f"ahead must have a quality that the pairs can have, got {quality!r}")
-    shift = float(brentq(lambda moved: at(moved) - quality, -1.0, 1.0, xtol=1e-12))
+    shift = float(scipy.optimize.brentq(lambda moved: at(moved) - quality, -1.0, 1.0, xtol=1e-12))
     twin = IsotropicTwin(
         dimension=dimension,
         correlations=np.tanh(z + shift),

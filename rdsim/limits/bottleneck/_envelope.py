@@ -21,7 +21,7 @@ lanes side by side (an encoder at a slope each, along the leading axis L), in na
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import rel_entr
+import scipy
 
 OPTIMAL: Final = 3e-14  # nats between the bounds at which an encoder is optimal up to rounding
 
@@ -104,8 +104,8 @@ def _along(slope: np.ndarray, pi: np.ndarray) -> np.ndarray:
 def gain(pi: np.ndarray, problem: EnvelopeProblem) -> np.ndarray:
     r"""$g(\pi)$ in nats of points of shape (L, ..., n): zero at $P_Y$, whatever the slope."""
     # A letter x without mass is reached by no posterior: rel_entr is zero there.
-    to_x = rel_entr(pi @ problem.channel.T, problem.px).sum(axis=-1)
-    to_y = rel_entr(pi, problem.py).sum(axis=-1)
+    to_x = scipy.special.rel_entr(pi @ problem.channel.T, problem.px).sum(axis=-1)
+    to_y = scipy.special.rel_entr(pi, problem.py).sum(axis=-1)
     return np.asarray(to_x - _along(problem.slope, pi) * to_y)
 
 

@@ -16,8 +16,7 @@ from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.interpolate import CubicSpline, RectBivariateSpline
-from scipy.special import log_ndtr, ndtr, ndtri_exp
+import scipy
 
 from rdsim.information import LN2
 from rdsim.limits.converses import _information
@@ -76,15 +75,17 @@ class _Pair:
         # Items nearer to the pole than this are not told from it.
         least = math.log(_SAME) - max(float(self.mixture[0].max()), 0.0)
         log_cap = float(caps.log_cap(self.n, np.asarray(min(least, -1.0))))
-        self.highest = min(max(-float(ndtri_exp(log_cap)), 9.0), _HIGHEST)
+        self.highest = min(max(-float(scipy.special.ndtri_exp(log_cap)), 9.0), _HIGHEST)
         # The table ends where, given the item nearest to the pole, the query's density has become
         # negligible.
         x = np.linspace(0.0, self.highest + 12.0, 120)
-        density = self._exactly(x, np.array([self.highest]))[:, 0] + log_ndtr(-x)
+        density = self._exactly(x, np.array([self.highest]))[:, 0] + scipy.special.log_ndtr(-x)
         likely = x[density > -_LEFT_OUT]
         self.x, self.y = _grid(max(float(likely[-1]), 9.0) + 0.5), _grid(self.highest)
         table = self._exactly(self.x, self.y)
-        self.spline = RectBivariateSpline(self.x, self.y, table, kx=_SMOOTH, ky=_SMOOTH, s=0)
+        self.spline = scipy.interpolate.RectBivariateSpline(
+            self.x, self.y, table, kx=_SMOOTH, ky=_SMOOTH, s=0
+        )
         self.smooth = self._error(table) < _WRONG
         self.slope = math.inf
         if self.smooth:
@@ -118,7 +119,7 @@ class _Pair:
         return np.asarray(self.spline(x, np.minimum(y, self.highest)))
 
     @functools.cached_property
-    def tails(self) -> RectBivariateSpline:
+    def tails(self) -> "scipy.interpolate.RectBivariateSpline":
         """The normal score of P(X > a|y), which is (rho y - a)/sigma for normal pairs, over a and y."""
         y = self.y
         middle = self.x[:, None]
@@ -143,10 +144,12 @@ class _Pair:
         above = np.concatenate([np.cumsum(mass[::-1], axis=0)[::-1], zero])
         below = np.concatenate([zero, np.cumsum(mass, axis=0)])
         left, right = (
-            ndtri_exp(np.log(np.clip(part / (above + below), 1e-300, 0.6)))
+            scipy.special.ndtri_exp(np.log(np.clip(part / (above + below), 1e-300, 0.6)))
             for part in (above, below)
         )
-        return RectBivariateSpline(edges, y, np.where(above < below, left, -right), s=0)
+        return scipy.interpolate.RectBivariateSpline(
+            edges, y, np.where(above < below, left, -right), s=0
+        )
 
 
 def _grid(highest: float) -> Reals:
@@ -155,7 +158,7 @@ def _grid(highest: float) -> Reals:
 
 def _place(n: int, z: Reals) -> Reals:
     """The place psi of a score: opposite places have opposite scores."""
-    psi = caps.angle_of_cap(n, log_ndtr(-np.abs(z)))
+    psi = caps.angle_of_cap(n, scipy.special.log_ndtr(-np.abs(z)))
     return np.where(z >= 0, psi, -psi)
 
 
@@ -179,7 +182,7 @@ class CapTails:
 
     def recall(self, log_t: Reals) -> Reals:
         """Return C_r(t) for the first codeword, at shares of the database."""
-        return self.rows[0].beyond(-ndtri_exp(log_t))
+        return self.rows[0].beyond(-scipy.special.ndtri_exp(log_t))
 
     def excess(self, log_gamma: Reals) -> Reals:
         r"""Return $\max_s C_r(s) - \gamma s$, shape of gamma followed by (r,).
@@ -189,7 +192,7 @@ class CapTails:
         found = []
         for row in self.rows:
             a = row.where(log_gamma)
-            found.append(row.beyond(a) - np.exp(log_gamma + log_ndtr(-a)))
+            found.append(row.beyond(a) - np.exp(log_gamma + scipy.special.log_ndtr(-a)))
         return np.maximum(np.stack(found, axis=-1), 0.0)
 
     def edges(self, log_gamma: Reals) -> Edges:
@@ -214,23 +217,23 @@ class CapTails:
             far.append(self._row(float(long)).where(most + long * LN2, empty=math.inf))
         nearest, farthest = np.stack(near, axis=-1), np.stack(far, axis=-1)
         low, high = (
-            np.clip(-ndtri_exp(-one.codeword * LN2), _LOWEST, self.pair.highest)
+            np.clip(-scipy.special.ndtri_exp(-one.codeword * LN2), _LOWEST, self.pair.highest)
             for one in (shorter, longer)
         )
         gamma = log_gamma[..., None]
-        lowest = self._seen(farthest, low) - np.exp(gamma + log_ndtr(-nearest))
-        highest = self._seen(nearest, high) - np.exp(gamma + log_ndtr(-farthest))
+        lowest = self._seen(farthest, low) - np.exp(gamma + scipy.special.log_ndtr(-nearest))
+        highest = self._seen(nearest, high) - np.exp(gamma + scipy.special.log_ndtr(-farthest))
         return lowest, highest
 
     def _seen(self, a: Reals, b: Reals) -> Reals:
         """Return P(X > a | Y = b) for scores, broadcast together."""
         a, b = np.broadcast_arrays(a, b)
-        return np.asarray(ndtr(self.pair.tails.ev(a, b)))
+        return np.asarray(scipy.special.ndtr(self.pair.tails.ev(a, b)))
 
     def log_ratio(self, r: float, log_t: Reals) -> Reals:
         """Ln of the density at the end of the cap of share t, for a codeword of r bits, by the nearest row."""
         row = self.rows[int(np.argmin(np.abs(self.r - r)))]
-        return row.log_density_ratio(-ndtri_exp(log_t))
+        return row.log_density_ratio(-scipy.special.ndtri_exp(log_t))
 
 
 class _Row:
@@ -253,7 +256,7 @@ class _Row:
         density = _normal_density(self.x, log_ratio)
         # The antiderivative of a cubic spline: 480 cells of a smooth density leave an error
         # within ROUNDING.
-        self.distribution = CubicSpline(self.x, density).antiderivative()
+        self.distribution = scipy.interpolate.CubicSpline(self.x, density).antiderivative()
 
     def _log_ratio(self, x: Reals) -> Reals:
         """Ln of the mean of G over the items of the cap."""
@@ -303,7 +306,7 @@ def items_in_cap(r: float, nodes: int) -> tuple[Reals, Reals]:
     log_c = log_u - r * LN2
     log_odds = log_c - np.log(-np.expm1(log_c))
     found, weight = gauss_rule(log_odds, np.exp(log_u), nodes)
-    scores = -ndtri_exp(-np.logaddexp(0.0, -found))
+    scores = -scipy.special.ndtri_exp(-np.logaddexp(0.0, -found))
     order = np.argsort(scores)
     return scores[order], (weight / weight.sum())[order]
 
@@ -322,7 +325,7 @@ class CapItems(Items):
         edge = self.pair.x[-1]
         found = self.pair.tails(np.clip(self.a, None, edge), np.minimum(y, self.pair.highest))
         # Nothing lies beyond the table but what the loosening counts.
-        return np.asarray(np.where(self.a[:, None] > edge, 0.0, ndtr(found)))
+        return np.asarray(np.where(self.a[:, None] > edge, 0.0, scipy.special.ndtr(found)))
 
 
 def covers(source: SphericalSource) -> bool:
@@ -353,7 +356,7 @@ def loss_of_equal_codewords(
     row = CapTails(source, np.array([bits])).rows[0]
     # The loss is as steep as the score, about sqrt(size).
     x, probability = row.nodes(_CELLS * math.ceil(math.sqrt(size / 16)))
-    return float(probability @ losses(size, loss, log_ndtr(-x)))
+    return float(probability @ losses(size, loss, scipy.special.log_ndtr(-x)))
 
 
 def loss_of_whole_items(source: SphericalSource, size: float, loss: RankLoss) -> float:

@@ -22,7 +22,7 @@ from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
-from scipy.special import ndtri_exp
+import scipy
 
 from rdsim.limits.converses._code_lengths import Codewords
 from rdsim.limits.converses._recalls import Reals, Recalls
@@ -50,6 +50,6 @@ def _cached_tails(correlation: float, r: bytes) -> Tails:
 
 def equal_codewords(correlation: float, bits: float, recalls: Recalls) -> float:
     """Return the reward of half-spaces of probability 2^-R, which no equal codewords exceed."""
-    a, row = -ndtri_exp(recalls.log_t), np.zeros(recalls.log_t.shape, int)
+    a, row = -scipy.special.ndtri_exp(recalls.log_t), np.zeros(recalls.log_t.shape, int)
     found = _tails(correlation, np.array([bits])).exceed(a, row)
     return float(recalls.weight @ found)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from rdsim.information import LN2
 from rdsim.limits._supporting_lines import lower_hull
@@ -163,7 +163,7 @@ class Items:
         middle = np.searchsorted(y, self.a / self.rho)
         first = np.clip(middle - width // 2, 0, y.size - width)
         places = first[:, None] + np.arange(width)
-        seen = ndtr((self.rho * y[places] - self.a[:, None]) / self.sigma)
+        seen = scipy.special.ndtr((self.rho * y[places] - self.a[:, None]) / self.sigma)
         # Sums of all points up to a place, and from a place on.
         up_to = np.logaddexp.accumulate(log_normal)
         from_on = np.append(np.logaddexp.accumulate(log_normal[::-1])[::-1], -np.inf)
@@ -172,7 +172,7 @@ class Items:
 
     def _inside(self, y: Reals) -> Reals:
         """P(X > a | Y = y), shape (a, y)."""
-        return np.asarray(ndtr((self.rho * y - self.a[:, None]) / self.sigma))
+        return np.asarray(scipy.special.ndtr((self.rho * y - self.a[:, None]) / self.sigma))
 
 
 def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> list[Lines]:
@@ -191,7 +191,7 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
     """
     if bits.size == 0:
         return []
-    highest = max(1.0 - float(ndtri_exp(log_t.min())), 6.0)
+    highest = max(1.0 - float(scipy.special.ndtri_exp(log_t.min())), 6.0)
     coarse = items(np.arange(-6.0, highest, _STEP))
     nats = np.maximum(bits * LN2, 0.1)
     best = np.full((bits.size, log_t.size), np.inf)
@@ -253,7 +253,7 @@ def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
     last = np.maximum(np.ceil(np.log(_HIGHEST / nats) / step).astype(int), first + 2)
     power = np.arange(first.min(), last.max() + 1)
     tried = np.exp(step * power)
-    log_shares = log_ndtr(-rough.a)
+    log_shares = scipy.special.log_ndtr(-rough.a)
     hull = np.empty((tried.size, log_t.size))
     for i, multiplier in enumerate(tried):
         # U(s) at the thresholds; its concave hull at a share is interpolated between the two
@@ -289,7 +289,7 @@ def _supports(
     """
     parts = _PARTS if log_t.size <= _FEW else 2
     a, useful = coarse.a, coarse.usefulness(multiplier)
-    touched = np.unique(_corners(useful, log_ndtr(-a), log_t))
+    touched = np.unique(_corners(useful, scipy.special.log_ndtr(-a), log_t))
     # Numbers of the fine thresholds, so that no threshold stands twice but for rounding: `peak` needs their distances.
     number = np.unique(np.add.outer(parts * touched, np.arange(-parts, parts + 1)))
     fine = a[0] + _STEP / parts * number[number % parts != 0]
@@ -297,7 +297,7 @@ def _supports(
     more = items(fine).usefulness(multiplier)
     a = np.concatenate([a, fine])[order]
     useful = np.concatenate([useful, more])[order]
-    log_shares = log_ndtr(-a)
+    log_shares = scipy.special.log_ndtr(-a)
     left, right = _corners(useful, log_shares, log_t)
     # Slopes are as large as the database: differences of shares are taken in the log domain.
     log_gamma = np.log(useful[right] - useful[left]) - log_shares[right]

@@ -26,7 +26,7 @@ import itertools
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import rel_entr
+import scipy
 
 from rdsim.information import LN2
 from rdsim.limits._simplices import least_difference
@@ -105,7 +105,7 @@ def constant(joint: Reals, query: float, item: float, tolerance: float) -> tuple
     bound, best = least_difference(
         py.size,
         lambda b: _tangent(table, other, b),
-        lambda b: own * rel_entr(b, py).sum(axis=-1),
+        lambda b: own * scipy.special.rel_entr(b, py).sum(axis=-1),
         tolerance=tolerance * LN2,
         most=_MOST,
     )
@@ -215,9 +215,9 @@ def _nearest(table: Reals, other: float, b: Reals) -> Reals:
 
 def _divergences(table: Reals, Q: Reals) -> Reals:
     """D(Q||P), D(Q_X||P_X) and D(Q_Y||P_Y) in bits, shape (N, 3)."""
-    both = rel_entr(Q, table).sum(axis=(1, 2))
-    of_y = rel_entr(Q.sum(axis=1), table.sum(axis=0)).sum(axis=1)
-    of_x = rel_entr(Q.sum(axis=2), table.sum(axis=1)).sum(axis=1)
+    both = scipy.special.rel_entr(Q, table).sum(axis=(1, 2))
+    of_y = scipy.special.rel_entr(Q.sum(axis=1), table.sum(axis=0)).sum(axis=1)
+    of_x = scipy.special.rel_entr(Q.sum(axis=2), table.sum(axis=1)).sum(axis=1)
     return np.stack([both, of_x, of_y], axis=1) / LN2
 
 

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
 
 from rdsim import validation
 from rdsim.information import LN2
@@ -136,7 +136,7 @@ def _loss_of_equal_codewords(correlation: float, size: float, loss: RankLoss, bi
     """Average the loss of a query x given Y > b, whose rank is 1 + Bin(M-1, P(X' > x))."""
     parts = math.ceil(math.sqrt(size / 16))  # the loss is as steep as x, about sqrt(size)
     x, probability = query_nodes(correlation, bits, parts)
-    lost = 1 - gain_without_ties(size, loss, log_ndtr(-x))
+    lost = 1 - gain_without_ties(size, loss, scipy.special.log_ndtr(-x))
     return float(np.sum(probability * lost))
 
 

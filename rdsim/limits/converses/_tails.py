@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import scipy
 from numpy.polynomial import legendre
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from rdsim.information import LN2
 from rdsim.limits.converses._recalls import Reals
@@ -99,7 +99,7 @@ class Tails:
         self.sigma = math.sqrt((1 - correlation) * (1 + correlation))
         self.log_q = -self.r * LN2
         # The inverse of ln Phi, since q = 2^-r underflows beyond a thousand bits.
-        self.b = -ndtri_exp(self.log_q)
+        self.b = -scipy.special.ndtri_exp(self.log_q)
         self._by_query = self.rho <= self.sigma
         # V is the one of X and -Z that has the smaller correlation with Y, at most 1/sqrt(2).
         kappa, rest = sorted((self.rho, self.sigma))
@@ -115,7 +115,7 @@ class Tails:
             some = slice(i, i + rows)
             v = self._mean[some, None, None] + inside
             density = -0.5 * v * v - (0.5 * math.log(2 * math.pi) + self.log_q[some, None, None])
-            density += log_ndtr((kappa * v - self.b[some, None, None]) / rest)
+            density += scipy.special.log_ndtr((kappa * v - self.b[some, None, None]) / rest)
             powers[some] = np.exp(density) @ (half * _ANTIDERIVATIVE.T)
         mass = powers.sum(axis=-1)
         # Left of the mean what lies below a point is kept, right of it what lies above: each has its relative accuracy.
@@ -153,12 +153,14 @@ class Tails:
         z = (self.rho * a - self.b[row]) / self.sigma
         less, right = self._less(-z, row)
         found = np.where(right, 1 - less, less)
-        return np.asarray(found + np.exp(log_ndtr(z) + log_ndtr(-a) - self.log_q[row]))
+        return np.asarray(
+            found + np.exp(scipy.special.log_ndtr(z) + scipy.special.log_ndtr(-a) - self.log_q[row])
+        )
 
     def log_ratio(self, r: float, log_t: Reals) -> Reals:
         """Ln of the likelihood ratio at the edge of the list of share t, for a codeword of r bits."""
-        b, a = -ndtri_exp(-r * LN2), -ndtri_exp(log_t)
-        return np.asarray(log_ndtr((self.rho * a - b) / self.sigma) + r * LN2)
+        b, a = -scipy.special.ndtri_exp(-r * LN2), -scipy.special.ndtri_exp(log_t)
+        return np.asarray(scipy.special.log_ndtr((self.rho * a - b) / self.sigma) + r * LN2)
 
     def excess(self, log_gamma: Reals) -> Reals:
         r"""Return $F_\gamma(r)$, shape of gamma followed by (r,).
@@ -172,7 +174,9 @@ class Tails:
         if self._by_query:
             a = (self.b + self.sigma * z) / self.rho
             less, right = self._less(a, row)
-            gain = np.where(right, less, 1 - less) - np.exp(log_gamma[..., None] + log_ndtr(-a))
+            gain = np.where(right, less, 1 - less) - np.exp(
+                log_gamma[..., None] + scipy.special.log_ndtr(-a)
+            )
         else:
             less, right = self._less(-z, row)
             gain = np.where(right, 1 - less, less)
@@ -184,7 +188,10 @@ class Tails:
         # list is empty.
         level = log_gamma[..., None] + self.log_q
         reached = level < 0
-        return Edges(self.b, np.where(reached, ndtri_exp(np.where(reached, level, -1.0)), np.inf))
+        return Edges(
+            self.b,
+            np.where(reached, scipy.special.ndtri_exp(np.where(reached, level, -1.0)), np.inf),
+        )
 
     def slopes(self, log_gamma: Reals, shorter: Edges, longer: Edges) -> tuple[Reals, Reals]:
         r"""Bound $d(q F_\gamma)/dq$ from both sides for codewords between shorter and longer ones.
@@ -197,8 +204,8 @@ class Tails:
             # The first term is the less, the second the more, the larger b and z are.
             inner = self._edge(self.sigma * least.codeword, most.listed)
             outer = self._edge(most.codeword, self.sigma * least.listed)
-            lost = np.exp(log_gamma[..., None] + log_ndtr(-outer))
-            found.append(ndtr(-inner) - lost)
+            lost = np.exp(log_gamma[..., None] + scipy.special.log_ndtr(-outer))
+            found.append(scipy.special.ndtr(-inner) - lost)
         return found[0], found[1]
 
     def _edge(self, b: Reals, z: Reals) -> Reals:
@@ -215,7 +222,7 @@ def query_nodes(correlation: float, bits: float, parts: int) -> tuple[Reals, Rea
     """
     sigma = math.sqrt((1 - correlation) * (1 + correlation))
     log_q = -bits * LN2
-    b = -float(ndtri_exp(log_q))
+    b = -float(scipy.special.ndtri_exp(log_q))
     middle = correlation * math.exp(-0.5 * b**2 - 0.5 * math.log(2 * math.pi) - log_q)
     narrow = sigma / correlation
     edges = np.linspace(-_FARTHEST, _FARTHEST, round(2 * _FARTHEST / _WIDEST) + 1)
@@ -230,7 +237,7 @@ def query_nodes(correlation: float, bits: float, parts: int) -> tuple[Reals, Rea
     half = np.repeat(0.5 * np.diff(edges) / parts, parts)[:, None]
     x = middle + left[:, None] + half + half * nodes
     log_density = -0.5 * x * x - 0.5 * math.log(2 * math.pi) - log_q
-    log_density += log_ndtr((correlation * x - b) / sigma)
+    log_density += scipy.special.log_ndtr((correlation * x - b) / sigma)
     return x, half * weights * np.exp(log_density)
 
 

@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, ndtri_exp
+import scipy
 
 from rdsim.information import LN2
 from rdsim.limits.converses._code_lengths import COARSELY, tents
@@ -188,8 +188,8 @@ def _information(
     least = nats.min(axis=0)
     high = 0.67 / max(float(least.min()), 0.1)
     low = min(max(0.03 / float(least.max()), LEAST_MULTIPLIER), 0.5 * high)
-    a = np.arange(-6.0, max(1.0 - float(ndtri_exp(-log_gamma[-1])), 6.0), _STEP)
-    shares = np.exp(log_gamma)[:, None] * ndtr(-a)
+    a = np.arange(-6.0, max(1.0 - float(scipy.special.ndtri_exp(-log_gamma[-1])), 6.0), _STEP)
+    shares = np.exp(log_gamma)[:, None] * scipy.special.ndtr(-a)
     items = Items(r, a)
     given = np.exp(log_gamma - log_gamma[-1])  # to one of the M items
     height = np.ones((bits.size, log_gamma.size))
@@ -431,7 +431,7 @@ def _densities(rho: tuple[float, ...]) -> tuple[Reals, Reals]:
     # P(rho p q > edge) as a mean over q > 0 of normal tails, by symmetry of both signs; the
     # substitution to ln q makes the integrand smooth and rapidly decreasing at both ends, where
     # the trapezoidal rule is exact.
-    upper = ndtr(-edges[:, None] / (rho[-1] * q)) @ weight
+    upper = scipy.special.ndtr(-edges[:, None] / (rho[-1] * q)) @ weight
     tail = np.concatenate([1 - upper[::-1], [0.5], upper])
     # From edge to edge, counted at the upper one; the ends take what is beyond.
     mass = -np.diff(tail)

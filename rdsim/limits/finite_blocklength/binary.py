@@ -16,9 +16,9 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, Int
-from scipy import special
 
 from rdsim import validation
 from rdsim.information import LN2, binary_entropy, log_from_zero
@@ -128,7 +128,11 @@ def log_binomials(size: int, widest: int, log_hit: float, log_missed: float) -> 
     # Log-gammas instead of factorials; outside k <= m the arguments are harmless and the result
     # is masked.
     rest = np.maximum(m - k, 0.0)
-    log_count = special.gammaln(m + 1) - special.gammaln(k + 1) - special.gammaln(rest + 1)
+    log_count = (
+        scipy.special.gammaln(m + 1)
+        - scipy.special.gammaln(k + 1)
+        - scipy.special.gammaln(rest + 1)
+    )
     return np.where(k <= m, log_count + k * log_hit + rest * log_missed, -np.inf)
 
 

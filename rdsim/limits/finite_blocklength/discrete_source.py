@@ -20,7 +20,7 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
+import scipy
 
 from rdsim import validation
 from rdsim.information import LN2
@@ -130,7 +130,7 @@ def _checked_radius(source: Tilted, n: int, step: float) -> int:
     merged = letters._replace(masses=_merged_rows(letters.masses, np.minimum)[0])
     tests = len(_tilted_classes(source)[0])
     classes = max(len(merged.masses), tests)
-    types = special.comb(n + classes - 1, classes - 1)
+    types = scipy.special.comb(n + classes - 1, classes - 1)
     if _too_large(n, radius, merged) or types > letter_counts.MEMORY_LIMIT / tests:
         raise ValueError(
             f"block_lengths: n = {n} letters of {classes} classes have "
@@ -246,7 +246,7 @@ def _log_beta(information: np.ndarray, log_p: np.ndarray, log_q: np.ndarray, eps
     # taken in part, and all beyond it are taken.
     taken = np.clip((out - eps) / np.maximum(p, 1e-300), 0.0, 1.0)
     taken = np.where(before >= eps, 1.0, taken)
-    return float(special.logsumexp(log_q, b=taken)) if taken.any() else -math.inf
+    return float(scipy.special.logsumexp(log_q, b=taken)) if taken.any() else -math.inf
 
 
 def _largest_ball(source: Tilted, n: int, step: float, auxiliary: np.ndarray) -> float:
@@ -258,7 +258,7 @@ def _largest_ball(source: Tilted, n: int, step: float, auxiliary: np.ndarray) ->
     # Chernoff's (Markov's) bound: P[sum d <= nD] <= prod E 2^{s(D - d)}, maximised over the
     # reproduction letter.
     exponent = np.where(np.isinf(d), -np.inf, source.slope * LN2 * (source.distortion - d))
-    log_ball = n * float(np.max(special.logsumexp(exponent, axis=0, b=auxiliary[:, None])))
+    log_ball = n * float(np.max(scipy.special.logsumexp(exponent, axis=0, b=auxiliary[:, None])))
     log_ball = min(log_ball, 0.0)
     radius = int(steps_within(n, source.distortion, step))
     columns = _distances(np.floor(d.T / step + ROUNDING), auxiliary, radius)

@@ -9,8 +9,8 @@ $P_{t,a} = 2^{-(n-t)} \sum_{j \le K-a} \binom{n-t}{j}$, and no codeword serves a
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Int
-from scipy import special
 
 from rdsim import validation
 from rdsim.information import LN2, binary_entropy
@@ -125,7 +125,7 @@ def _log_lost(alpha: float, lengths: np.ndarray, radii: np.ndarray) -> np.ndarra
     Each bit is erased and wrong with probability alpha/2, independently: a binomial tail.
     """
     with np.errstate(divide="ignore"):
-        return np.log(special.bdtrc(radii, lengths, alpha / 2))
+        return np.log(scipy.special.bdtrc(radii, lengths, alpha / 2))
 
 
 @jax.jit

@@ -19,8 +19,8 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
-from scipy import special
 
 from rdsim import validation
 from rdsim.information import LN2
@@ -77,7 +77,7 @@ def gaussian_mse(
             "nearer to zero the energies that a sphere of codewords serves are one in float64"
         )
     n, eps = grid(block_lengths, excess_probability)
-    energy = special.chdtri(np.asarray(n), np.asarray(eps)) / np.asarray(n)
+    energy = scipy.special.chdtri(np.asarray(n), np.asarray(eps)) / np.asarray(n)
     lower = np.maximum(0.5 * np.asarray(n) * np.log2(energy / D), 0.0)
     cases = [_sphere_cases(int(length), D) for length in np.ravel(np.asarray(n))]
     log_weight = jnp.asarray(np.stack([weight for weight, _ in cases]))
@@ -120,12 +120,12 @@ def _sphere_cases(n: int, D: float) -> tuple[np.ndarray, np.ndarray]:
     inner, outer = (math.sqrt(1 - D) - math.sqrt(D)) ** 2, (math.sqrt(1 - D) + math.sqrt(D)) ** 2
     # Energies that matter: those a codeword can serve at all, less tails of probability 1e-40,
     # which count as failures, on the safe side.
-    low = max(inner, special.gammaincinv(n / 2, _IGNORED) * 2 / n)
-    high = min(outer, special.chdtri(n, _IGNORED) / n)
-    below = special.gammainc(n / 2, n * low / 2)
+    low = max(inner, scipy.special.gammaincinv(n / 2, _IGNORED) * 2 / n)
+    high = min(outer, scipy.special.chdtri(n, _IGNORED) / n)
+    below = scipy.special.gammainc(n / 2, n * low / 2)
     if D > 0.5 and low == inner:  # blocks so near the origin are served by every codeword
         below = 0.0
-    lost = below + special.gammaincc(n / 2, n * high / 2)
+    lost = below + scipy.special.gammaincc(n / 2, n * high / 2)
     x, w = np.polynomial.legendre.leggauss(_NODES)
     edges = np.linspace(0.0, np.pi / 2, _PANELS + 1)
     half = np.diff(edges)[:, None] / 2
@@ -134,7 +134,7 @@ def _sphere_cases(n: int, D: float) -> tuple[np.ndarray, np.ndarray]:
     # dz = (high - low) sin(2 angle) d angle.
     log_width = np.log((half * w).ravel() * (high - low) * np.sin(2 * angle))
     a = 0.5 * n
-    log_density = a * math.log(a) + (a - 1) * np.log(z) - a * z - special.gammaln(a)
+    log_density = a * math.log(a) + (a - 1) * np.log(z) - a * z - scipy.special.gammaln(a)
     log_lost = math.log(max(lost, 1e-320))
     return np.append(log_density + log_width, log_lost), np.append(_log_cap(n, z, D), -np.inf)
 

@@ -17,7 +17,7 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy import special
+import scipy
 
 WORK_LIMIT: Final = 4e9
 """Largest number of multiplications for one block length: some ten seconds."""
@@ -37,13 +37,13 @@ class Distances(NamedTuple):
 def work(n: int, radius: int, distances: Distances) -> float:
     """Multiplications that `balls` needs."""
     m, values = distances.masses.shape
-    return float(special.comb(n + m - 1, m - 1)) * (radius + 1) * (values + 1)
+    return float(scipy.special.comb(n + m - 1, m - 1)) * (radius + 1) * (values + 1)
 
 
 def memory(n: int, radius: int, distances: Distances) -> float:
     """Floats in the largest table of `balls`."""
     m = distances.masses.shape[0]
-    return max(float(special.comb(n + m - 2, max(m - 2, 0))), n + 1.0) * (radius + 1)
+    return max(float(scipy.special.comb(n + m - 2, max(m - 2, 0))), n + 1.0) * (radius + 1)
 
 
 def balls(

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
-import scipy.special
+import scipy
 
 from rdsim.root_finding import bisect_on_host
 

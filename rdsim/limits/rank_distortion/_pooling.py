@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
-from scipy.optimize import isotonic_regression
 
 from rdsim.certified import Certified
 from rdsim.limits._curve import between
@@ -75,7 +75,7 @@ def pool(p: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     w = w[: p.size]
     # Isotonic regression of w/p with weights p pools adjacent violators: its levels W_B/P_B
     # increase, which is the slope of the greatest convex minorant.
-    starts = isotonic_regression(w / p, weights=p).blocks[:-1]
+    starts = scipy.optimize.isotonic_regression(w / p, weights=p).blocks[:-1]
     return starts, np.add.reduceat(p, starts), np.add.reduceat(w, starts)
 
 

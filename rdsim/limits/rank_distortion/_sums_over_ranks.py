@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Array, Float
 
 from rdsim.information import LN2
@@ -23,7 +22,7 @@ from rdsim.ranking.loss import RankLoss, log_database_size
 _HEAD: Final = 1024  # ranks that are summed one by one before the integral starts
 _CORRECTED: Final = 6  # ranks at each end of the integral that carry Euler-Maclaurin's corrections
 _PANEL: Final = 3.0  # largest length of an integration panel, in ln r
-_ON_A_PANEL: Final = scipy.special.roots_legendre(16)
+_ON_A_PANEL: Final = np.polynomial.legendre.leggauss(16)
 """Gauss-Legendre nodes and weights of a panel, which integrate polynomials of degree 31 exactly."""
 
 _OfNodes = Float[Array | np.ndarray, " r"]

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.linalg import lapack
 
 from rdsim.limits.rate_distortion._interior_point import RIDGE, shifted_kernel
 from rdsim.namespaces import positive_definite_solver
@@ -174,10 +174,10 @@ def _band_solver(matrix: np.ndarray, diagonals: int) -> _Linear:
     for j, row in enumerate(matrix):
         part = row[j : j + diagonals]
         band[j, : len(part)] = part
-    factor, failed = lapack.dpbtrf(band.T, lower=1, overwrite_ab=1)
+    factor, failed = scipy.linalg.lapack.dpbtrf(band.T, lower=1, overwrite_ab=1)
     if failed:
         return lambda b: np.full_like(b, np.nan)
-    return lambda b: np.asarray(lapack.dpbtrs(factor, b, lower=1)[0])
+    return lambda b: np.asarray(scipy.linalg.lapack.dpbtrs(factor, b, lower=1)[0])
 
 
 def conjugate_gradients(

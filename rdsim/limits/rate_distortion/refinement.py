@@ -15,8 +15,8 @@ from typing import Final
 
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float
-from scipy.optimize import linprog
 
 from rdsim import validation
 from rdsim.limits.rate_distortion.discrete import rate_distortion_curve
@@ -179,7 +179,7 @@ def _least_residual(
     # q1 and J are distributions: each sums to one, exactly.
     total = np.concatenate([np.ones(us), np.zeros(us * us + 2 * k)])
     both = np.concatenate([np.zeros(us), np.ones(us * us), np.zeros(2 * k)])
-    found = linprog(
+    found = scipy.optimize.linprog(
         np.concatenate([np.zeros(n), np.ones(2 * k)]),
         A_eq=np.concatenate([np.concatenate([M, np.eye(k), -np.eye(k)], axis=1), [total, both]]),
         b_eq=np.concatenate([b, [1.0, 1.0]]),

@@ -16,7 +16,7 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import gammaln
+import scipy
 
 from rdsim.sources.sequence_types import composition_count, compositions
 
@@ -137,7 +137,11 @@ def arranged(
         gain = sum(weight * each for weight, each in zip(weights, gains, strict=True)) / positive
     # ln of the multinomial probability of each type: dividing by it turns the sum over databases
     # of a type into the mean over the arrangements.
-    log_p = gammaln(M + 1) - gammaln(types + 1).sum(axis=1) + types @ np.log(py)
+    log_p = (
+        scipy.special.gammaln(M + 1)
+        - scipy.special.gammaln(types + 1).sum(axis=1)
+        + types @ np.log(py)
+    )
     at = (slice(None), *types[:, 1:].T)
     ends = (each[at].reshape(count, len(types)).T for each in (log_sum, gain))
     return Arrangements(log_p, next(ends) - log_p[:, None], next(ends))

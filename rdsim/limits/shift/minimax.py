@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float
-from scipy.optimize import linprog, minimize
 
 from rdsim import validation
 from rdsim.certified import Certified
@@ -190,7 +190,7 @@ def _best_codebook(scenarios: _Scenarios, q: np.ndarray) -> np.ndarray:
         dual = _scenario_costs(scenarios, x[:-1])[1]
         return np.column_stack([dual / LN2, np.ones(len(dual))])
 
-    found = minimize(
+    found = scipy.optimize.minimize(
         lambda x: x[-1],
         first,
         jac=lambda _: np.append(np.zeros(size), 1.0),
@@ -215,7 +215,7 @@ def _mixed_bound(scenarios: _Scenarios, q: np.ndarray) -> tuple[float, np.ndarra
     cost, dual = _scenario_costs(scenarios, q)
     k, size = dual.shape
     # max w . cost - theta / ln 2 with theta >= c_u - 1 for every u.
-    program = linprog(
+    program = scipy.optimize.linprog(
         np.append(-cost, 1 / LN2),
         A_ub=np.column_stack([dual.T, -np.ones(size)]),
         b_ub=np.ones(size),

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
+import scipy
 from jax.scipy.special import log_ndtr, logsumexp
 from jaxtyping import Array, Float
 

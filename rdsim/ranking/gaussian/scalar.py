@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
+import scipy
 from jaxtyping import Array, Float
 
 from rdsim import validation

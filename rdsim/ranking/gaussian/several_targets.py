@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import scipy
-from scipy.interpolate import CubicSpline
 
 from rdsim.ranking.tails.contour import Reals
 
@@ -88,6 +87,6 @@ def among_others(recalls: Sequence[Reals], above: Reals, targets: int) -> list[R
 
 def _below(probability: Reals) -> Reals:
     """Probability of a lower score than each point's, from a cubic spline of the density in the number of the point."""
-    density = CubicSpline(np.arange(probability.shape[1]), probability, axis=1)
+    density = scipy.interpolate.CubicSpline(np.arange(probability.shape[1]), probability, axis=1)
     below = density.antiderivative()(np.arange(probability.shape[1]))
     return np.asarray(np.clip(below / probability.sum(axis=1, keepdims=True), 0.0, 1.0))

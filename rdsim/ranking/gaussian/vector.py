@@ -25,7 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 from jaxtyping import Array, Float, Key
-from scipy.special import betainc, ndtri
 
 from rdsim import validation
 from rdsim.information import LN2
@@ -212,7 +211,7 @@ def _squares_of_queries(seed: tuple[int, ...], d: int, queries: int) -> Reals:
     drawn = [
         scipy.stats.qmc.Sobol(d, rng=generator).random_base2(power) for _ in range(_REPLICATES)
     ]
-    return np.asarray(ndtri(np.clip(np.stack(drawn), 1e-15, 1 - 1e-15)) ** 2)
+    return np.asarray(scipy.special.ndtri(np.clip(np.stack(drawn), 1e-15, 1 - 1e-15)) ** 2)
 
 
 def _table(log2_size: float, loss: RankLoss) -> Table:
@@ -226,7 +225,11 @@ def _table(log2_size: float, loss: RankLoss) -> Table:
     if loss.is_two_valued and log2_size <= _LARGEST_BETA:
         # P(Bin(M - 1, a) >= K) is the incomplete beta function: nothing is compiled for each K.
         rest = math.exp(log_M) - loss.cutoff
-        values = betainc(loss.cutoff, rest, np.exp(log_a)) if rest > 0 else np.zeros(_TABLE)
+        values = (
+            scipy.special.betainc(loss.cutoff, rest, np.exp(log_a))
+            if rest > 0
+            else np.zeros(_TABLE)
+        )
     else:
         values = np.asarray(expected_loss(log2_size, loss, log_a=log_a, log_e=-np.inf))
     # At M = K the bend is at zero, where nodes coincide.

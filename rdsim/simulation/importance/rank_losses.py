@@ -16,7 +16,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
+import scipy
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
+import scipy
 
 from rdsim.root_finding import bisect_on_host
 from rdsim.sources import discretisation

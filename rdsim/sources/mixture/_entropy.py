@@ -11,7 +11,7 @@ This runs on the host in NumPy: the panels depend on the values.
 from typing import Final, NamedTuple
 
 import numpy as np
-import scipy.special
+import scipy
 
 from rdsim.information import LN2
 from rdsim.sources.mixture._entropy_panels import LOG_2PI, MAX_PANELS, ReducedMixture, integrate

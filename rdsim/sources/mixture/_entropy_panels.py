@@ -10,7 +10,7 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-import scipy.special
+import scipy
 
 LOG_2PI: Final = math.log(2 * math.pi)
 _REACH: Final = 9.0

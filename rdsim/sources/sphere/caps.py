@@ -19,9 +19,9 @@ import math
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
+import scipy
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
-from scipy.special import betainc, betaln, gammaln, ive, logsumexp
 
 from rdsim.root_finding import bisect_on_host
 
@@ -54,7 +54,7 @@ def log_sine(psi: Reals) -> Reals:
 
 def log_measure(n: float | int, psi: Reals) -> Reals:
     r"""Ln of the density of $\psi$ for a uniform direction: $\sin^{n-1}\theta / B(\frac{n-1}2, \frac12)$."""
-    return np.asarray((n - 1) * log_sine(psi) - betaln((n - 1) / 2, 0.5))
+    return np.asarray((n - 1) * log_sine(psi) - scipy.special.betaln((n - 1) / 2, 0.5))
 
 
 def log_cap(n: float | int, psi: Reals) -> Reals:
@@ -69,8 +69,8 @@ def _log_small_cap(n: float | int, psi: Reals) -> Reals:
     a, x, t = (n - 1) / 2, np.exp(2 * log_sine(psi)), cosine(psi)
     # Near the equator 1 - I is small and known with all its digits.
     near = a * t * t < 0.5
-    direct = np.log(np.where(near, 1.0, np.maximum(betainc(a, 0.5, x), 1e-320)))
-    around = np.log1p(-betainc(0.5, a, np.where(near, t * t, 0.0)))
+    direct = np.log(np.where(near, 1.0, np.maximum(scipy.special.betainc(a, 0.5, x), 1e-320)))
+    around = np.log1p(-scipy.special.betainc(0.5, a, np.where(near, t * t, 0.0)))
     found = np.where(near, around, direct)
     tiny = found < _LEAST_LOG
     if tiny.any():
@@ -90,7 +90,9 @@ def _log_beta_fraction(a: float, psi: Reals, x: Reals) -> Reals:
         for term in (even, odd):
             d, c = 1 / (1 + term * d), 1 + term / c
             value = value * d * c
-    log_front = 2 * a * log_sine(psi) + np.log(cosine(psi)) - math.log(a) - betaln(a, b)
+    log_front = (
+        2 * a * log_sine(psi) + np.log(cosine(psi)) - math.log(a) - scipy.special.betaln(a, b)
+    )
     return np.asarray(log_front + np.log(value))
 
 
@@ -117,13 +119,15 @@ def log_bessel(b: float, log_z: Reals) -> Reals:
     if nu < _LARGE_ORDER:
         small = z * z < _SERIES
         safe = np.where(small, 1.0, z)
-        log_i = np.log(ive(nu, safe)) + safe
-        bulk = gammaln(b) - nu * np.log(safe / 2) + log_i
+        log_i = np.log(scipy.special.ive(nu, safe)) + safe
+        bulk = scipy.special.gammaln(b) - nu * np.log(safe / 2) + log_i
         w = z * z / 4
         series = np.log1p(w / b * (1 + w / (2 * (b + 1)) * (1 + w / (3 * (b + 2)))))
         return np.asarray(np.where(small, series, bulk))
     root = np.sqrt(1 + (z / nu) ** 2)
-    stirling = gammaln(nu + 1) - nu * math.log(nu) + nu - 0.5 * math.log(2 * math.pi * nu)
+    stirling = (
+        scipy.special.gammaln(nu + 1) - nu * math.log(nu) + nu - 0.5 * math.log(2 * math.pi * nu)
+    )
     height = (z / nu) ** 2 / (root + 1)  # root - 1 without cancellation
     exponent = nu * (height - np.log1p(height / 2))
     inner = np.polynomial.polynomial.polyval(1 / root, _debye(nu))
@@ -159,4 +163,4 @@ def log_dependence(n: int, log_kappa: Reals, log_weight: Reals, theta: Reals, ta
     scale = log_weight - log_bessel(n / 2, log_kappa)
     if log_kappa.size == 1:
         return np.asarray((each + scale)[..., 0])
-    return np.asarray(logsumexp(each + scale, axis=-1))
+    return np.asarray(scipy.special.logsumexp(each + scale, axis=-1))

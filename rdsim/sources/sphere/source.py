@@ -17,9 +17,8 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Key
-from scipy.optimize import brentq, minimize_scalar
-from scipy.special import gammaln, kve
 
 from rdsim import validation
 from rdsim.information import LN2
@@ -166,13 +165,15 @@ def _where_positive(
     middle = int(np.argmax([log_density(x) for x in grid]))
     step = grid[1] - grid[0]
     ends = grid[middle] - step, grid[middle] + step
-    mode = minimize_scalar(lambda x: -log_density(x), bounds=ends, method="bounded").x
+    mode = scipy.optimize.minimize_scalar(
+        lambda x: -log_density(x), bounds=ends, method="bounded"
+    ).x
     cut = log_density(mode) + _LEFT_OUT
 
     def end(far: float) -> float:
         if log_density(far) >= cut:
             return far
-        return float(brentq(lambda x: log_density(x) - cut, mode, far, rtol=1e-4))
+        return float(scipy.optimize.brentq(lambda x: log_density(x) - cut, mode, far, rtol=1e-4))
 
     return end(low), end(high)
 
@@ -182,11 +183,15 @@ def _normal_mixture(n: int, rho: float) -> tuple[Reals, Reals]:
     """Concentrations of a projected normal pair and their probabilities, by the trapezoidal rule in ln q."""
     if rho == 0:
         return np.array([-600.0]), np.zeros(1)
-    scale = 0.5 * n * (math.log1p(-rho) + math.log1p(rho)) - (n - 2) * LN2 - 2 * gammaln(n / 2)
+    scale = (
+        0.5 * n * (math.log1p(-rho) + math.log1p(rho))
+        - (n - 2) * LN2
+        - 2 * scipy.special.gammaln(n / 2)
+    )
 
     def log_density(log_q: Reals) -> Reals:
         q = np.exp(log_q)
-        decay = np.log(kve(0, q)) - q
+        decay = np.log(scipy.special.kve(0, q)) - q
         return np.asarray(n * log_q + decay + caps.log_bessel(n / 2, math.log(rho) + log_q) + scale)
 
     low, high = _where_positive(lambda x: float(log_density(np.asarray(x))), -40.0, 20.0)

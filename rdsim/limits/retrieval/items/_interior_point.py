@@ -4,7 +4,7 @@ import itertools
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import scipy.linalg
+import scipy
 
 from rdsim.limits.retrieval.items._strategies import Problem, Solution
 

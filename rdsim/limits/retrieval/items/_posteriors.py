@@ -17,9 +17,7 @@ import itertools
 from typing import Final, NamedTuple
 
 import numpy as np
-import scipy.sparse
-from scipy.optimize import linprog
-from scipy.special import rel_entr
+import scipy
 
 from rdsim.limits._simplices import least_difference
 from rdsim.limits.retrieval.items._pricing import Upper
@@ -74,7 +72,7 @@ class _Dual(NamedTuple):
 
     def height(self, lines: list[Upper], u: np.ndarray) -> np.ndarray:
         """What theta has to lie above, at posteriors."""
-        return np.asarray(self.earned(lines, u) - rel_entr(u, self.py).sum(axis=1))
+        return np.asarray(self.earned(lines, u) - scipy.special.rel_entr(u, self.py).sum(axis=1))
 
     def excess(self, lines: list[Upper], theta: np.ndarray) -> tuple[float, np.ndarray]:
         """The largest height above theta, from above, and a posterior near it."""
@@ -161,7 +159,7 @@ def _from_channel(problem: _Dual, joint: np.ndarray) -> float:
         # The plane above all heights that is lowest at P: theta, since probabilities sum to one.
         # Theta may have either sign and any size: rewards in units of lambda grow without limit
         # as lambda goes to zero. The corners, which are among the posteriors, bound it below.
-        theta = linprog(py, A_ub=-met, b_ub=-height, bounds=(None, None)).x
+        theta = scipy.optimize.linprog(py, A_ub=-met, b_ub=-height, bounds=(None, None)).x
         excess, at = problem.excess(lines, theta)
         least = min(least, problem.masses(beta) + float(theta @ py) + excess)
         # What the search leaves open is a part of the excess: below twice that nothing is left to gain.
@@ -195,7 +193,7 @@ def _programme(problem: _Dual, met: np.ndarray) -> tuple[np.ndarray, list[np.nda
             ]
         )
     ]
-    most = [rel_entr(met, py).sum(axis=1)]
+    most = [scipy.special.rel_entr(met, py).sum(axis=1)]
     for c, (reward, score) in enumerate(zip(problem.reward, e @ met.T, strict=True)):
         # omega tau - beta <= G, for each group and posterior.
         j, r = np.divmod(np.arange(J * reward.size), reward.size)
@@ -205,7 +203,7 @@ def _programme(problem: _Dual, met: np.ndarray) -> tuple[np.ndarray, list[np.nda
         entries = (-np.ones(columns.size), (np.tile(np.arange(r.size), 2), columns))
         upper.append(scipy.sparse.csr_matrix(entries, (r.size, width + L + C * J)))
         most.append(-reward[r] * score[j])
-    found = linprog(
+    found = scipy.optimize.linprog(
         np.concatenate([*problem.mass, py, np.zeros(C * J)]),
         A_ub=scipy.sparse.vstack(upper).tocsr(),
         b_ub=np.concatenate(most),

@@ -21,7 +21,7 @@ import itertools
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 _UNUSED: Final = 1e-10
 """Mass below which the interior point leaves strategies that are not in use."""
@@ -54,7 +54,7 @@ class Problem(NamedTuple):
         self, strategies: np.ndarray, theta: np.ndarray, beta: list[np.ndarray]
     ) -> np.ndarray:
         """f_F, shape (J,)."""
-        f = logsumexp(self.log_weights(strategies) - theta, axis=1)
+        f = scipy.special.logsumexp(self.log_weights(strategies) - theta, axis=1)
         for c, b in enumerate(beta):
             f -= b[strategies[:, c]]
         return np.asarray(f)
@@ -63,7 +63,7 @@ class Problem(NamedTuple):
         """P(F,y) = q_F P(y|F) of the strategies in use, shape (J, |Y|)."""
         used = solution.q > _UNUSED
         logits = self.log_weights(strategies[used]) - solution.theta
-        posterior = np.exp(logits - logsumexp(logits, axis=1)[:, None])
+        posterior = np.exp(logits - scipy.special.logsumexp(logits, axis=1)[:, None])
         return np.asarray(solution.q[used, None] * posterior)
 
 
