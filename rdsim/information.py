@@ -12,6 +12,7 @@ import numpy as np
 import scipy
 from jaxtyping import Array, Float
 
+from rdsim.namespaces import namespace_of
 from rdsim.transformations import falling
 
 LN2: Final = math.log(2.0)
@@ -62,9 +63,11 @@ def log_share(
     return -summed(excess, axis=-1)
 
 
-def at_most_one(mean: Float[Array, "..."]) -> Float[Array, "..."]:
+def at_most_one(mean: Float[Any, "..."]) -> Float[Any, "..."]:
     """A mean of losses or a sum of probabilities, which rounding alone can take above one."""
-    return jnp.where(mean > 1, 1.0, mean)  # not jnp.minimum, which halves the derivative at one
+    return namespace_of(mean).where(
+        mean > 1, 1.0, mean
+    )  # not jnp.minimum, which halves the derivative at one
 
 
 def below_largest(scores: Float[Array, "... k"]) -> Float[Array, "... k"]:
@@ -99,9 +102,13 @@ def relative_entropy(p: Float[Array, "... y"], q: Float[Array, "... y"]) -> Floa
 @jax.jit
 def mutual_information(joint: Float[Array, "... x y"]) -> Float[Array, "..."]:
     r"""Mutual information $I(X;Y) = D(P_{XY} \| P_X P_Y)$ in bits."""
+    return information_bits(joint)
+
+
+def information_bits(joint: Float[Any, "... x y"]) -> Float[Any, "..."]:
+    """`mutual_information` of tables of NumPy or JAX, by the same kind of arrays."""
     # Where the product is zero so is the joint, whose weight leaves that term out.
-    product = joint.sum(-1, keepdims=True) * joint.sum(-2, keepdims=True)
-    return jnp.sum(joint * (safe_log2(joint) - safe_log2(product)), axis=(-2, -1))
+    return (joint * (safe_log2(joint) - safe_log2(_product(joint)))).sum(axis=(-2, -1))
 
 
 @jax.jit
@@ -111,9 +118,19 @@ def information_density(joint: Float[Array, "... x u"]) -> Float[Array, "... x u
     It is the Bayes-optimal retrieval score; -inf where the pair cannot occur although both
     letters can, and 0 where a letter has zero probability (any value would do there).
     """
-    product = joint.sum(-1, keepdims=True) * joint.sum(-2, keepdims=True)
+    return density_bits(joint)
+
+
+def density_bits(joint: Float[Any, "... x u"]) -> Float[Any, "... x u"]:
+    """`information_density` of tables of NumPy or JAX, by the same kind of arrays."""
+    product = _product(joint)
     density = safe_log2(joint) - safe_log2(product)
-    return jnp.where((joint == 0) & (product > 0), -jnp.inf, density)
+    return joint.__array_namespace__().where((joint == 0) & (product > 0), -math.inf, density)
+
+
+def _product(joint: Any) -> Any:
+    """P(x) P(y), a table of the shape of P(x,y)."""
+    return joint.sum(-1, keepdims=True) * joint.sum(-2, keepdims=True)
 
 
 def binary_capacity(bias: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -33,6 +33,14 @@ def select(condition: Any, new: _T, old: _T) -> _T:
     return chosen
 
 
+def constant(tree: _T) -> _T:
+    """Take the numbers without their derivatives, of which arrays of NumPy have none."""
+    if on_host(*jax.tree.leaves(tree)):
+        return tree
+    numbers: _T = jax.lax.stop_gradient(tree)
+    return numbers
+
+
 def while_loop(unfinished: Callable[[_T], Any], step: Callable[[_T], _T], state: _T) -> _T:
     """Take steps as long as the condition holds: a loop of Python's, or `jax.lax.while_loop`."""
     if on_host(*jax.tree.leaves(state)):
@@ -41,6 +49,35 @@ def while_loop(unfinished: Callable[[_T], Any], step: Callable[[_T], _T], state:
         return state
     end: _T = jax.lax.while_loop(unfinished, step, state)
     return end
+
+
+def fori_loop(steps: int, step: Callable[[Any, _T], _T], state: _T, *, unroll: int = 1) -> _T:
+    """Take so many steps, each with its number: a loop of Python's, or `jax.lax.fori_loop`."""
+    if on_host(*jax.tree.leaves(state)):
+        for i in range(steps):
+            state = step(i, state)
+        return state
+    end: _T = jax.lax.fori_loop(0, steps, step, state, unroll=unroll)
+    return end
+
+
+def scan(
+    step: Callable[[_T, Any], tuple[_T, Any]], state: _T, rows: Any, *, reverse: bool = False
+) -> tuple[_T, Any]:
+    """Carry a state through the rows of an array: a loop of Python's, or `jax.lax.scan`. Also returns what each step emits."""
+    if not on_host(rows, *jax.tree.leaves(state)):
+        return jax.lax.scan(step, state, rows, reverse=reverse)
+    emitted: list[Any] = [None] * len(rows)
+    for i in reversed(range(len(rows))) if reverse else range(len(rows)):
+        state, emitted[i] = step(state, rows[i])
+    return state, None if emitted[0] is None else np.stack(emitted)
+
+
+def window(array: Any, start: Any, size: int) -> Any:
+    """So many entries of the last axis, from a start that may depend on the step of a loop."""
+    if on_host(array):
+        return array[..., start : start + size]
+    return jax.lax.dynamic_slice_in_dim(array, start, size, axis=-1)
 
 
 def positive_definite_solver(matrix: Any) -> Callable[[Any], Any]:

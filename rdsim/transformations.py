@@ -16,6 +16,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from rdsim.namespaces import constant
+from rdsim.namespaces import on_host as on_numpy
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -85,8 +88,8 @@ def not_differentiable(**reasons: str) -> Callable[[Callable[_P, _R]], Callable[
 
 
 def implicit_root(
-    equation: Callable[[Float[Array, "..."]], Float[Array, "..."]], found: Float[Array, "..."]
-) -> Float[Array, "..."]:
+    equation: Callable[[Float[Any, "..."]], Float[Any, "..."]], found: Float[Any, "..."]
+) -> Float[Any, "..."]:
     r"""Give a root that a search has found the derivatives of the implicit function theorem.
 
     $$F(x, \theta) = 0 \Rightarrow \frac{dx}{d\theta} = -\frac{\partial F / \partial \theta}
@@ -100,9 +103,11 @@ def implicit_root(
         found: the root, shape (...).
 
     Returns:
-        The root itself.
+        The root itself; an array of NumPy, which has no derivatives, as it is.
 
     """
+    if on_numpy(found):
+        return found
 
     def divide(linear: Callable[[Array], Array], value: Array) -> Array:
         slope = linear(jnp.ones_like(value))
@@ -111,15 +116,15 @@ def implicit_root(
     return jax.lax.custom_root(equation, jax.lax.stop_gradient(found), lambda _, x: x, divide)
 
 
-def with_derivatives_of(
-    value: Float[Array, "..."], smooth: Float[Array, "..."]
-) -> Float[Array, "..."]:
+def with_derivatives_of(value: Float[Any, "..."], smooth: Float[Any, "..."]) -> Float[Any, "..."]:
     """Return the value with the derivatives of a smooth expression.
 
     The expression equals it up to rounding, or stands in for it where a gradient is taken straight through a
     rounding. The difference, which is zero, is taken first: value + smooth - smooth would leave the rounding of the
     sum in the value.
     """
+    if on_numpy(value, smooth):
+        return value
     # The difference of two infinities would be NaN; where the expression is infinite there is no derivative to take.
     finite = jnp.isfinite(smooth)
     smooth = jnp.where(finite, smooth, 0.0)
@@ -136,9 +141,9 @@ def least(values: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     return jnp.take_along_axis(values, index, axis=axis).squeeze(axis)
 
 
-def falling(x: Float[Array, "..."]) -> Float[Array, "..."]:
+def falling(x: Float[Any, "..."]) -> Float[Any, "..."]:
     """Return zero, whose derivative in x is minus infinity (as `STEEPEST`)."""
-    return -STEEPEST * (x - jax.lax.stop_gradient(x))
+    return -STEEPEST * (x - constant(x))
 
 
 def is_traced(*values: Any) -> bool:

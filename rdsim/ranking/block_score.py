@@ -15,8 +15,7 @@ $A(k) = \sum_{j>k} h(j)\, 2^{-\Delta (j-k)}$ by Horner's rule. All terms are pos
 size wherever the target can be, so that probabilities keep their relative accuracy.
 """
 
-from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +23,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
-from rdsim.information import LN2, at_most_one, information_density, log_from_zero, safe_log2
+from rdsim.information import LN2, at_most_one, density_bits, log_from_zero, safe_log2
+from rdsim.namespaces import fori_loop, namespace_of, on_host, scan, window
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import weighted_loss
 from rdsim.sources.sequence_types import composition_count, compositions, log_probability
-from rdsim.transformations import on_host
+from rdsim.transformations import on_host as computes_on_host
 
 WORK_LIMIT: Final = 2e10
 """Most multiplications of one loss: 2 n T (nL+1) (L+1) for T types of queries and L levels."""
@@ -41,6 +41,9 @@ _ON_LATTICE: Final = 1e-7  # distance from the lattice, in steps, up to which a 
 _SAME_LETTER: Final = 1e-12
 """Difference of probabilities and logarithms below which two query letters score alike."""
 _RARE: Final = 1e-6  # probability P(x) P(u) below which a pair does not set the step of the lattice
+_HOST_WORK: Final = 1e8
+HOST_SCORES: Final = 1e5
+"""Multiplications, and scores of all types at all sizes, up to which NumPy takes a fraction of the second that XLA compiles."""
 _UNROLLED: Final = 8
 """Levels that are added in one pass over memory; more only take longer to compile."""
 _TIE_BITS: Final = 2.0**-36
@@ -50,20 +53,20 @@ _TIE_BITS: Final = 2.0**-36
 class Lattice(NamedTuple):
     """Scores as integer multiples of a step: s(x,u) is level[x,u] * step up to a constant of x."""
 
-    level: Int[Array, "x u"]
-    step: Float[Array, ""]
+    level: Int[Any, "... x u"]
+    step: Float[Any, "..."]
 
 
 class LetterScores(NamedTuple):
     r"""Distributions of one letter's score over levels k, given the query letter x."""
 
-    competitor: Float[Array, "x k"]  # tilted: P(u) 2^(step k) over its sum
-    target: Float[Array, "x k"]
-    log_sum: Float[Array, " x"]  # ln of that sum
-    step: Float[Array, ""]
+    competitor: Float[Any, "... x k"]  # tilted: P(u) 2^(step k) over its sum
+    target: Float[Any, "... x k"]
+    log_sum: Float[Any, "... x"]  # ln of that sum
+    step: Float[Any, "..."]
 
 
-@on_host
+@computes_on_host
 @validation.needs_float64
 def block_loss(
     joint: ArrayLike,
@@ -109,9 +112,9 @@ def block_loss(
     levels = validation.integer("levels", levels, low=1)
     size = validation.log2_size(log2_size)
     if n == 1:
-        density = information_density(jnp.asarray(through))
-        tied = jnp.round(density / _TIE_BITS) * _TIE_BITS
-        scores = jnp.where(jnp.isinf(density), density, tied)
+        density = density_bits(through)
+        tied = np.round(density / _TIE_BITS) * _TIE_BITS
+        scores = np.where(np.isinf(density), density, tied)
         return scored_loss(through, size, parsed, scores=scores)
     through = through[through.sum(axis=1) > 0]
     lattice, levels = _lattice(through, levels)
@@ -127,7 +130,11 @@ def block_loss(
         )
     letters, counts = types_of_queries(n, p.size)
     p_type = np.exp(log_probability(counts, p))
-    return _block_loss(distributions, letters, counts, p_type, size, parsed)
+    scores = types * (n * levels + 1) * np.size(size)
+    few = work <= _HOST_WORK and scores <= HOST_SCORES
+    of = _block_loss if few else _compiled_block_loss
+    found = of(distributions, letters, counts, p_type, np.asarray(size), parsed)
+    return jnp.asarray(found, float)
 
 
 def default_levels(n: int) -> int:
@@ -147,54 +154,52 @@ def through_channel(joint: ArrayLike, encoder: ArrayLike, name: str = "encoder")
     return joint @ channel
 
 
-@jax.jit
-def lattice_of(through: Float[Array, "x u"], levels: int | Int[Array, ""]) -> Lattice:
-    """Round the information densities of P(x,u) to so many levels; also inside compiled code.
-
-    The number of levels is an argument of the program: several are tried, and one program serves them all.
+def lattice_of(through: Float[Any, "... x u"], levels: int) -> Lattice:
+    """Round the information densities of P(x,u) to so many levels: tables of NumPy on the host, of JAX in compiled code.
 
     The step is set by the pairs that are not rare; the others are clipped to the lattice, and so
     are impossible ones, whose weight in the target's distribution is zero.
     """
-    product = through.sum(axis=1, keepdims=True) * through.sum(axis=0, keepdims=True)
-    density = information_density(through)
+    xp = through.__array_namespace__()
+    product = through.sum(axis=-1, keepdims=True) * through.sum(axis=-2, keepdims=True)
+    density = density_bits(through)
     usual = (product >= _RARE) & (through > 0)
-    top = jnp.max(jnp.where(usual, density, -jnp.inf), axis=1)
-    bottom = jnp.min(jnp.where(usual, density, jnp.inf), axis=1)
-    known = jnp.isfinite(top)
-    width = jnp.max(jnp.where(known, top - bottom, 0.0))
-    step = jnp.where(width > 0, width, 1.0) / levels
-    base = jnp.where(known, bottom, 0.0)[:, None]
-    level = jnp.round((jnp.where(through > 0, density, base) - base) / step)
-    return Lattice(jnp.clip(level, 0, levels).astype(int), step)
+    top = xp.max(xp.where(usual, density, -xp.inf), axis=-1)
+    bottom = xp.min(xp.where(usual, density, xp.inf), axis=-1)
+    known = xp.isfinite(top)
+    width = xp.max(xp.where(known, top, 0.0) - xp.where(known, bottom, 0.0), axis=-1)
+    step = xp.where(width > 0, width, 1.0) / levels
+    base = xp.where(known, bottom, 0.0)[..., None]
+    level = xp.round((xp.where(through > 0, density, base) - base) / step[..., None, None])
+    return Lattice(xp.clip(level, 0, levels).astype(int), step)
 
 
 def _lattice(through: np.ndarray, levels: int) -> tuple[Lattice, int]:
     """The coarsest lattice that holds the densities exactly, else the one of the levels given."""
-    density = np.asarray(information_density(jnp.asarray(through)))
+    density = density_bits(through)
     for count in _EXACT_LEVELS:
-        lattice = lattice_of(jnp.asarray(through), count)
-        on_lattice = np.asarray(lattice.level) * float(lattice.step)
+        lattice = lattice_of(through, count)
+        on_lattice = lattice.level * lattice.step
         rest = np.where(through > 0, density - on_lattice, np.nan)
         error = np.max(np.nanmax(rest, axis=1) - np.nanmin(rest, axis=1))
-        if error < _ON_LATTICE * float(lattice.step):
+        if error < _ON_LATTICE * lattice.step:
             return lattice, count
-    return lattice_of(jnp.asarray(through), levels), levels
+    return lattice_of(through, levels), levels
 
 
-@partial(jax.jit, static_argnames="levels")
 def letter_distributions(
-    through: Float[Array, "x u"], lattice: Lattice, levels: int
+    through: Float[Any, "... x u"], lattice: Lattice, levels: int
 ) -> LetterScores:
     """Distributions of one letter's score on a lattice, given the query letter."""
-    possible = through > 0
-    px = through.sum(axis=1, keepdims=True)
-    at_level = jax.nn.one_hot(lattice.level, levels + 1, dtype=float)
-    tilted = jnp.where(possible, through.sum(axis=0), 0.0) * jnp.exp2(lattice.step * lattice.level)
-    total = tilted.sum(axis=1)
-    competitor = jnp.einsum("xu,xuk->xk", tilted, at_level)
-    competitor /= jnp.where(total > 0, total, 1.0)[:, None]
-    target = jnp.einsum("xu,xuk->xk", through / jnp.where(px > 0, px, 1.0), at_level)
+    xp = through.__array_namespace__()
+    px = through.sum(axis=-1, keepdims=True)
+    at_level = (lattice.level[..., None] == xp.arange(levels + 1)).astype(float)
+    possible = xp.where(through > 0, through.sum(axis=-2, keepdims=True), 0.0)
+    tilted = possible * xp.exp2(lattice.step[..., None, None] * lattice.level)
+    total = tilted.sum(axis=-1)
+    competitor = xp.einsum("...u,...uk->...k", tilted, at_level)
+    competitor /= xp.where(total > 0, total, 1.0)[..., None]
+    target = xp.einsum("...u,...uk->...k", through / xp.where(px > 0, px, 1.0), at_level)
     return LetterScores(competitor, target, LN2 * safe_log2(total), lattice.step)
 
 
@@ -202,7 +207,7 @@ def _merged_letters(
     through: np.ndarray, lattice: Lattice, levels: int
 ) -> tuple[np.ndarray, LetterScores]:
     """Merge the query letters that score alike into kinds: their probabilities and distributions."""
-    found = letter_distributions(jnp.asarray(through), lattice, levels)
+    found = letter_distributions(through, lattice, levels)
     table = np.concatenate([found.competitor, found.target, found.log_sum[:, None]], axis=1)
     first: list[int] = []  # the first letter of each kind
     p: list[float] = []
@@ -213,8 +218,10 @@ def _merged_letters(
         else:
             first.append(x)
             p.append(float(through[x].sum()))
-    competitor, target, log_sum, step = jax.device_get(found)
-    return np.array(p), LetterScores(competitor[first], target[first], log_sum[first], step)
+    kinds = LetterScores(
+        found.competitor[first], found.target[first], found.log_sum[first], found.step
+    )
+    return np.array(p), kinds
 
 
 def types_of_queries(n: int, kinds: int) -> tuple[np.ndarray, np.ndarray]:
@@ -225,51 +232,67 @@ def types_of_queries(n: int, kinds: int) -> tuple[np.ndarray, np.ndarray]:
     return letters, counts
 
 
-@partial(jax.jit, static_argnames="loss")
 def _block_loss(
     distributions: LetterScores,
-    letters: Int[Array, "n t"],
-    counts: Int[Array, "t x"],
-    p_type: Float[Array, " t"],
-    log2_size: Float[Array, "..."],
+    letters: Int[Any, "n t"],
+    counts: Int[Any, "t x"],
+    p_type: Float[Any, " t"],
+    log2_size: Float[Any, "..."],
     loss: RankLoss,
-) -> Float[Array, "..."]:
+) -> Float[Any, "..."]:
     log_a, log_e, of_target = score_probabilities(distributions, letters, counts)
     weight = p_type[:, None] * of_target
     return at_most_one(weighted_loss(weight, log_a, log_e, log2_size, loss))
 
 
+_compiled_block_loss = jax.jit(_block_loss, static_argnames="loss")
+
+
 def score_probabilities(
-    distributions: LetterScores, letters: Int[Array, "n t"], counts: Int[Array, "t x"]
-) -> tuple[Float[Array, "t s"], Float[Array, "t s"], Float[Array, "t s"]]:
+    distributions: LetterScores, letters: Int[Any, "n t"], counts: Int[Any, "t x"]
+) -> tuple[Float[Any, "... t s"], Float[Any, "... t s"], Float[Any, "... t s"]]:
     """Ln a and ln e of a competitor, and the target's probability, at every score 0..nL of every type.
 
     Both distributions are convolved letter by letter. Sequences of one type have letters in one order,
     so that step i of the scan convolves all types at once, each with the kernel of its i-th letter.
     """
     competitor, target, log_sum, step = distributions
-    levels = competitor.shape[1] - 1
+    xp = namespace_of(*distributions)
+    levels = competitor.shape[-1] - 1
     scores = letters.shape[0] * levels + 1
-    kernels = jnp.stack([competitor, target])
+    kernels = xp.stack([competitor, target])
 
-    def add_letter(sums: Float[Array, "2 t s"], letter: Int[Array, " t"]) -> tuple[Array, None]:
-        kernel = kernels[:, letter]
-        padded = jnp.pad(sums, ((0, 0), (0, 0), (levels, 0)))
+    def add_letter(sums: Float[Any, "2 ... t s"], letter: Int[Any, " t"]) -> tuple[Any, None]:
+        return _convolved(sums, kernels[..., letter, :]), None
 
-        def add_level(j: Array, total: Float[Array, "2 t s"]) -> Float[Array, "2 t s"]:
-            shifted = jax.lax.dynamic_slice_in_dim(padded, levels - j, scores, axis=2)
-            return total + jnp.take(kernel, j, axis=2)[..., None] * shifted
+    shape = (*kernels.shape[:-2], letters.shape[1], scores)
+    no_letters = xp.broadcast_to(xp.where(xp.arange(scores) == 0, 1.0, 0.0), shape)
+    (tilted, of_target), _ = scan(add_letter, no_letters, letters)
+    down = xp.exp2(-step)[..., None]
 
-        start = jnp.zeros_like(sums)
-        return jax.lax.fori_loop(0, levels + 1, add_level, start, unroll=_UNROLLED), None
-
-    no_letters = jnp.zeros((2, letters.shape[1], scores)).at[..., 0].set(1.0)
-    (tilted, of_target), _ = jax.lax.scan(add_letter, no_letters, letters)
-
-    def horner(tail: Float[Array, " t"], at: Float[Array, " t"]) -> tuple[Array, Array]:
-        return jnp.exp2(-step) * (tail + at), tail
+    def horner(tail: Float[Any, "... t"], at: Float[Any, "... t"]) -> tuple[Any, Any]:
+        return down * (tail + at), tail
 
     # The scan emits A(k) at k, before k itself is added.
-    _, tail = jax.lax.scan(horner, jnp.zeros(letters.shape[1]), tilted.T, reverse=True)
-    untilt = (counts @ log_sum)[:, None] - LN2 * step * jnp.arange(scores)
-    return log_from_zero(tail.T) + untilt, log_from_zero(tilted) + untilt, of_target
+    _, tail = scan(horner, xp.zeros(shape[1:-1]), xp.moveaxis(tilted, -1, 0), reverse=True)
+    untilt = (log_sum @ counts.T)[..., None] - LN2 * step[..., None, None] * xp.arange(scores)
+    return (
+        log_from_zero(xp.moveaxis(tail, 0, -1)) + untilt,
+        log_from_zero(tilted) + untilt,
+        of_target,
+    )
+
+
+def _convolved(sums: Float[Any, "... s"], kernel: Float[Any, "... k"]) -> Float[Any, "... s"]:
+    """Convolve each row with its kernel; what passes its end is left out."""
+    xp, levels, scores = namespace_of(sums), kernel.shape[-1] - 1, sums.shape[-1]
+    if on_host(sums) and sums.size <= scores * levels:
+        # Few rows: NumPy loops over the levels of each.
+        rows = zip(sums.reshape(-1, scores), kernel.reshape(-1, levels + 1), strict=True)
+        return np.reshape([np.convolve(*row)[:scores] for row in rows], sums.shape)
+    padded = xp.concatenate([xp.zeros((*sums.shape[:-1], levels)), sums], axis=-1)
+
+    def add_level(j: Any, total: Float[Any, "... s"]) -> Float[Any, "... s"]:
+        return total + kernel[..., j, None] * window(padded, levels - j, scores)
+
+    return fori_loop(levels + 1, add_level, xp.zeros(sums.shape), unroll=_UNROLLED)

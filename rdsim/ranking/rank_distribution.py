@@ -15,7 +15,7 @@ of the rank has a closed form or a one-dimensional integral, in the log domain, 
 """
 
 import math
-from functools import partial
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,15 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, at_most_one, log_from_zero
+from rdsim.namespaces import namespace_of, on_host
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.expectations import discounted_gain
 from rdsim.ranking.expectations.ties import average_over_ties, neg_log1m, reciprocal_rank_loss
 from rdsim.ranking.loss import Loss, RankLoss, log_database_size, parse_loss
 from rdsim.transformations import M_IS_AN_INTEGER, not_differentiable
+
+_ON_HOST: Final = 4096
+"""Targets up to which NumPy takes milliseconds, where a program for their number takes a second to compile."""
 
 
 @not_differentiable(log2_size=M_IS_AN_INTEGER)
@@ -59,14 +63,16 @@ def expected_loss(
     log_a = validation.interval("log_a", log_a, high=1e-12)
     log_e = validation.interval("log_e", log_e, high=1e-12)
     size = validation.log2_size(log2_size)
-    if not validation.is_traced(log_a, log_e):
-        total = _largest_sum(np.asarray(log_a), np.asarray(log_e))
-        if total > 1 + 1e-9:
-            raise ValueError(
-                "log_a and log_e must be logs of probabilities with a + e <= 1, "
-                f"got a + e = {total!r}"
-            )
-    return expected_loss_kernel(log_a, log_e, size, parsed)
+    if validation.is_traced(log_a, log_e, size):
+        return expected_loss_kernel(log_a, log_e, size, parsed)
+    total = _largest_sum(np.asarray(log_a), np.asarray(log_e))
+    if total > 1 + 1e-9:
+        raise ValueError(
+            f"log_a and log_e must be logs of probabilities with a + e <= 1, got a + e = {total!r}"
+        )
+    if math.prod(np.broadcast_shapes(log_a.shape, log_e.shape, size.shape)) <= _ON_HOST:
+        log_a, log_e, size = map(np.asarray, (log_a, log_e, size))
+    return jnp.asarray(expected_loss_kernel(log_a, log_e, size, parsed), float)
 
 
 def gain_without_ties(
@@ -99,51 +105,85 @@ def _largest_sum(log_a: np.ndarray, log_e: np.ndarray) -> float:
     return float(np.max(np.exp(log_a) + np.exp(log_e), initial=0.0))
 
 
-@partial(jax.jit, static_argnames="loss")
 def expected_loss_kernel(
-    log_a: Float[Array, "..."],
-    log_e: Float[Array, "..."],
-    log2_size: Float[Array, "..."],
+    log_a: Float[Any, "..."],
+    log_e: Float[Any, "..."] | float,
+    log2_size: Float[Any, "..."],
     loss: RankLoss,
-) -> Float[Array, "..."]:
-    """Compute `expected_loss` without validation, for use inside other compiled functions."""
+) -> Float[Any, "..."]:
+    """Compute `expected_loss` without validation: of JAX's arrays compiled, also inside other compiled functions.
+
+    Of arrays of NumPy it is computed on the host, where nothing is compiled. Up to some thousand targets that is no
+    slower, and there a first call takes a hundredth of the time.
+    """
+    if on_host(log_a, log_e, log2_size):
+        # Branches that are not taken may overflow.
+        with np.errstate(all="ignore"):
+            return _expected_loss(log_a, log_e, log2_size, loss)
+    return _compiled_expected_loss(log_a, log_e, log2_size, loss)
+
+
+def _expected_loss(log_a: Any, log_e: Any, log2_size: Any, loss: RankLoss) -> Any:
     log_M = log_database_size(log2_size)
     if loss == RankLoss("miss", 1):
         return at_most_one(_error_probability(log_a, log_e, log_M))
     # ln M keeps its shape: what depends on M alone is then computed once for all targets.
-    log_a, log_e = jnp.broadcast_arrays(log_a, log_e)
+    log_a, log_e = namespace_of(log_a, log_e).broadcast_arrays(log_a, log_e)
     return at_most_one(average_over_ties(log_a, log_e, log_M, loss))
 
 
-def weighted_loss(
-    weight: Float[Array, "..."],
-    log_a: Float[Array, "..."],
-    log_e: Float[Array, "..."] | float,
-    log2_size: Float[Array, "..."],
+_compiled_expected_loss = jax.jit(_expected_loss, static_argnames="loss")
+
+
+def losses_of(
+    weight: Float[Any, "..."],
+    log_a: Float[Any, "..."],
+    log_e: Float[Any, "..."] | float,
+    log2_size: Float[Any, ""],
     loss: RankLoss,
-) -> Float[Array, "..."]:
+) -> Float[Any, "..."]:
+    """Compute `expected_loss_kernel` where a target has a weight; elsewhere, on the host, it is left 0 and costs nothing."""
+    if not on_host(weight, log_a, log2_size):
+        return expected_loss_kernel(log_a, log_e, log2_size, loss)
+    found, some = np.zeros(weight.shape), weight > 0
+    log_a, log_e = (np.broadcast_to(each, weight.shape)[some] for each in (log_a, log_e))
+    found[some] = expected_loss_kernel(log_a, log_e, log2_size, loss)
+    return found
+
+
+def weighted_loss(
+    weight: Float[Any, "..."],
+    log_a: Float[Any, "..."],
+    log_e: Float[Any, "..."] | float,
+    log2_size: Float[Any, "..."],
+    loss: RankLoss,
+) -> Float[Any, "..."]:
     """Sum the expected loss of many targets, each with its weight, one database size at a time."""
 
-    def one_size(size: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.sum(weight * expected_loss_kernel(log_a, log_e, size, loss))
+    def one_size(size: Float[Any, ""]) -> Float[Any, ""]:
+        return (weight * losses_of(weight, log_a, log_e, size, loss)).sum()
 
+    if on_host(log_a, log2_size):
+        losses = np.array([one_size(size) for size in np.ravel(log2_size)], float)
+        return losses.reshape(np.shape(log2_size))
     return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)
 
 
 def _error_probability(
-    log_a: Float[Array, "..."], log_e: Float[Array, "..."], log_M: Float[Array, "..."]
-) -> Float[Array, "..."]:
+    log_a: Float[Any, "..."], log_e: Float[Any, "..."], log_M: Float[Any, "..."]
+) -> Float[Any, "..."]:
     """Probability that the target is not first."""
-    log_others = log_M + jnp.log1p(-jnp.exp(-log_M))
+    xp = namespace_of(log_a, log_e, log_M)
+    log_others = log_M + xp.log1p(-xp.exp(-log_M))
     # -ln(1-a), the negative log-probability that one competitor does not score strictly higher.
     surprise, log_surprise = neg_log1m(log_a)
-    beaten = -jnp.expm1(-jnp.exp(log_others + log_surprise))
+    beaten = -xp.expm1(-xp.exp(log_others + log_surprise))
     # Given that nobody scores higher, a competitor ties with probability e / (1-a).
-    log_tied = log_e + jnp.where(jnp.isfinite(surprise), surprise, 0.0)
-    lost_draw = reciprocal_rank_loss(jnp.minimum(log_tied, 0.0), log_M)
+    log_tied = log_e + xp.where(xp.isfinite(surprise), surprise, 0.0)
+    lost_draw = reciprocal_rank_loss(xp.minimum(log_tied, 0.0), log_M)
     return beaten + (1 - beaten) * lost_draw
 
 
-def log_probability(p: Float[Array, "..."]) -> Float[Array, "..."]:
+def log_probability(p: Float[Any, "..."]) -> Float[Any, "..."]:
     """Natural logarithm of a probability summed from others, -inf at zero, with no derivative there."""
-    return log_from_zero(jnp.minimum(p, 1.0))
+    return log_from_zero(namespace_of(p).minimum(p, 1.0))

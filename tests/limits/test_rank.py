@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import jax
 import numpy as np
 import pytest
 import reference
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 from reference import RHO
 
 from rdsim import limits
-from rdsim.limits.rank_distortion import uniform
 
 losses = pytest.mark.parametrize("loss", RHO, ids=str)
 
@@ -190,7 +190,7 @@ def test_C4_cyclic_rankings_never_beat_the_converse_and_gibbs_ones_attain_it(pmf
 
 @pytest.mark.parametrize("loss", ["error", "reciprocal_rank"])
 def test_C2_a_list_of_any_length_has_the_bounds_of_its_targets_alone(loss):
-    """Targets are bounded 256 at a time; sizes and rates differ from one to the next."""
+    """Targets are bounded some thirty at a time; sizes and rates differ from one to the next."""
     rate, size = np.linspace(0.0, 12.0, 300), np.resize([3.0, 12.0, 40.0], 300)
     whole = limits.rank_loss(size, loss, rate=rate)
     for some in (slice(1), slice(255, 257), slice(256), slice(257), slice(299, 300)):
@@ -201,11 +201,22 @@ def test_C2_a_list_of_any_length_has_the_bounds_of_its_targets_alone(loss):
     np.testing.assert_array_equal(table.lower, whole.lower.reshape(3, 100))
 
 
-def test_C2_one_program_serves_losses_of_several_values_and_one_those_of_two():
-    """Lists, sizes below 2^64 and cutoffs do not change what is compiled."""
-    uniform._bounds_of_first.clear_cache()
-    for loss, size in itertools.product(
-        ["error", ("miss", 5), "reciprocal_rank", "dcg"], [3.0, 20.0, 60.0]
-    ):
-        limits.rank_rate(size, loss, distortion=np.linspace(0.1, 0.5, int(size)))
-    assert uniform._bounds_of_first._cache_size() == 2
+def test_C2_lists_sizes_and_losses_compile_nothing(caplog):
+    limits.rank_rate(2.0, "error", distortion=0.3)
+    with jax.log_compiles():
+        for loss, size in itertools.product(["error", ("miss", 5), "dcg"], [3.0, 20.0, 300.0]):
+            limits.rank_rate(size, loss, distortion=np.linspace(0.1, 0.5, int(size)))
+    assert not [record for record in caplog.records if "XLA compilation" in record.getMessage()]
+
+
+@pytest.mark.parametrize("loss", RHO, ids=str)
+@pytest.mark.parametrize("limit", ["rank_rate", "rank_loss"])
+def test_C2_what_numpy_finds_is_what_compiled_code_finds(loss, limit):
+    target = np.linspace(0.0, 1.0, 7) * (1.0 if limit == "rank_rate" else 12.0)
+    argument = "distortion" if limit == "rank_rate" else "rate"
+
+    def bounds(x):
+        found = getattr(limits, limit)(11.0, loss, **{argument: x})
+        return found.lower, found.upper
+
+    np.testing.assert_allclose(bounds(target), jax.jit(bounds)(target), rtol=1e-10, atol=1e-11)

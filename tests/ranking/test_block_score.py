@@ -110,12 +110,24 @@ def test_C12_the_loss_hardly_depends_on_the_number_of_levels():
     assert many - 1e-5 <= usual <= few + 1e-5
 
 
-def test_C12_lattices_of_any_number_of_levels_are_one_program():
-    before = block_score.lattice_of._cache_size()
-    through = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(15)).reshape(3, 5))
+def test_C12_a_lattice_has_its_number_of_levels():
+    through = np.random.default_rng(0).dirichlet(np.ones(15)).reshape(3, 5)
     for levels in (1, 2, 12, 128):
-        assert int(block_score.lattice_of(through, levels).level.max()) == levels
-    assert block_score.lattice_of._cache_size() == before + 1
+        assert block_score.lattice_of(through, levels).level.max() == levels
+
+
+@pytest.mark.parametrize("loss", ["error", "reciprocal_rank", "dcg", ("miss", 3)])
+def test_C12_a_small_loss_compiles_nothing_and_is_what_a_program_finds(loss, caplog, monkeypatch):
+    joint = np.random.default_rng(1).dirichlet(np.ones(6)).reshape(2, 3)
+    encoder = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]])
+    sizes = np.array([[1.0, 4.0], [12.0, 300.0]])
+    block_loss(joint, encoder, 2.0, "error", n=2)
+    with jax.log_compiles():
+        found = block_loss(joint, encoder, sizes, loss, n=7, levels=9)
+    assert not [record for record in caplog.records if "XLA compilation" in record.getMessage()]
+    monkeypatch.setattr(block_score, "_HOST_WORK", 0)
+    compiled = block_loss(joint, encoder, sizes, loss, n=7, levels=9)
+    np.testing.assert_allclose(found, compiled, rtol=1e-12, atol=0)
 
 
 def test_C12_types_are_all_compositions_with_their_probabilities():

@@ -252,3 +252,16 @@ def test_C1_the_discounted_gain_is_a_logarithmic_integral_in_huge_databases():
     log_e = log_a + np.log(np.e - 1)
     found = ranking.expected_loss(log2_size[:2], "dcg", log_a=log_a, log_e=log_e)
     np.testing.assert_allclose(found, 1 - mean, rtol=1e-13, atol=0)
+
+
+@losses
+def test_C1_few_targets_compile_nothing_and_have_the_loss_that_a_program_finds(loss, caplog):
+    size = np.array([1.0, 3.0, 10.0, 60.0, 900.0])
+    log_a = np.array([-np.inf, -0.7, -5.0, -6.9, -7.0, -30.0, -700.0])[:, None]
+    log_e = np.array([-np.inf, -0.7, -4.0, -7.0, -9.0, -40.0, -650.0])[:, None, None]
+    ranking.expected_loss(2.0, loss, log_a=-1.0, log_e=-2.0)
+    with jax.log_compiles():
+        found = ranking.expected_loss(size, loss, log_a=log_a, log_e=log_e)
+    assert not [record for record in caplog.records if "XLA compilation" in record.getMessage()]
+    compiled = jax.jit(lambda a, e: ranking.expected_loss(size, loss, log_a=a, log_e=e))
+    np.testing.assert_allclose(found, compiled(log_a, log_e), rtol=1e-11, atol=1e-300)

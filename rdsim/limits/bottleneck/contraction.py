@@ -51,7 +51,7 @@ def contraction_coefficient(joint: ArrayLike, *, compress: str) -> Float[Array, 
     first, second = np.triu_indices(len(rows), k=1)
     if first.size == 0:
         return jnp.zeros(())
-    return jnp.asarray(min(_le_cam(rows[first], rows[second]).max() + _ROUNDING, 1.0))
+    return jnp.asarray(min(_le_cam(rows[first], rows[second]).max() + _ROUNDING, 1.0), float)
 
 
 def _le_cam(P: np.ndarray, Q: np.ndarray) -> np.ndarray:

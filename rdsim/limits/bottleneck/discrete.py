@@ -119,14 +119,14 @@ def information_bottleneck(
     gap = np.maximum(proof.upper - found.value, 0.0)
     return InformationBottleneck(
         slope=slope,
-        complexity=jnp.asarray(found.complexity),
+        complexity=jnp.asarray(found.complexity, float),
         relevance=_certified(
             found.relevance, found.relevance, found.relevance + gap, slope.shape, options
         ),
-        encoder=jnp.asarray(np.swapaxes(encoder, 1, 2)),
-        local=jnp.asarray(proof.local),
-        entropy=jnp.asarray(source.entropy),
-        information=jnp.asarray(source.information),
+        encoder=jnp.asarray(np.swapaxes(encoder, 1, 2), float),
+        local=jnp.asarray(proof.local, bool),
+        entropy=jnp.asarray(source.entropy, float),
+        information=jnp.asarray(source.information, float),
     )
 
 
@@ -228,5 +228,5 @@ def _certified(
         value=jnp.reshape(value, shape),
         lower=jnp.reshape(lower, shape),
         upper=jnp.reshape(upper, shape),
-        tolerance=jnp.asarray(options.tolerance),
+        tolerance=jnp.asarray(options.tolerance, float),
     )

@@ -8,15 +8,14 @@ with Euler-Maclaurin's corrections at both ends, so that M = 2^1000 costs what M
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from rdsim.information import LN2
-from rdsim.namespaces import namespace_of
+from rdsim.namespaces import constant, namespace_of
 from rdsim.ranking.loss import RankLoss, log_database_size
 
 _HEAD: Final = 1024  # ranks that are summed one by one before the integral starts
@@ -106,13 +105,21 @@ def rank_sum(log2_size: Any, loss: RankLoss, reach: int) -> RankSum:
     )
 
 
-def gibbs(slope: Float[Array, ""], ranks: RankSum) -> tuple[Array, Array, Array]:
-    r"""$\ln(Z/M)$, and mean and variance of the loss of Gibbs at $\lambda$ (nats per unit of loss)."""
-    # Shifted by its largest exponent, Z and its moment share one exponential a node: most of the time of a search.
-    exponent = ranks.log_weight - slope * ranks.loss
-    largest = jax.lax.stop_gradient(jnp.max(exponent))
-    term = ranks.sign * jnp.exp(exponent - largest)
-    # Sums are products of matrices, which add several numbers at once: a plain sum waits for each addition.
-    Z, first = jnp.stack([jnp.ones_like(ranks.loss), ranks.loss]) @ term
-    mean = first / Z
-    return largest + jnp.log(Z), mean, (ranks.loss - mean) ** 2 @ term / Z
+def gibbs(slope: Float[Any, "..."], ranks: RankSum) -> tuple[Any, Any, Callable[[], Any]]:
+    r"""$\ln(Z/M)$, and mean and variance of the loss of Gibbs at $\lambda$ (nats per unit of loss).
+
+    The variance, which few steps of a search need, is computed when it is asked for.
+    """
+    xp = namespace_of(slope, *ranks)
+    # Shifted by its largest exponent, Z and its moments share one exponential a node: most of the time of a search.
+    exponent = ranks.log_weight - slope[..., None] * ranks.loss
+    largest = constant(exponent.max(axis=-1))
+    term = ranks.sign * xp.exp(exponent - largest[..., None])
+    # Sums along rows, not products of matrices, whose order of addition depends on the number of slopes.
+    Z = term.sum(axis=-1)
+    mean = (ranks.loss * term).sum(axis=-1) / Z
+
+    def variance() -> Any:
+        return ((ranks.loss - mean[..., None]) ** 2 * term).sum(axis=-1) / Z
+
+    return largest + xp.log(Z), mean, variance

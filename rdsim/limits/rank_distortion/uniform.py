@@ -9,21 +9,22 @@ achievable, and by weak duality $R \ge -\log_2 (Z(\lambda)/M) - \lambda D / \ln 
 
 import functools
 import math
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.certified import Certified
 from rdsim.information import LN2
 from rdsim.limits.rank_distortion._sums_over_ranks import RankSum, gibbs, rank_sum
+from rdsim.namespaces import constant, fori_loop, namespace_of, while_loop
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
-from rdsim.root_finding import bisect
+from rdsim.root_finding import bisect, bisect_on_host
 from rdsim.transformations import (
     M_IS_AN_INTEGER,
     falling,
@@ -50,8 +51,8 @@ _SUMMATION_ERROR: Final = 2e-13
 _LEAST_REACH: Final = 64
 """Bound of log2 M up to which one program serves all sizes. The panels beyond the first ranks, which are always summed,
 cost a tenth of a call up to there."""
-_PORTION: Final = 256
-"""Most targets of one compiled call, enough that what a call costs by itself is a hundredth of its work."""
+_TERMS: Final = 2**15
+"""Terms of the sums over ranks of all targets that are searched side by side: they stay in the cache of the processor."""
 _TRACED_REACH: Final = 1024
 """Largest log2 M where the size is traced, so that its value is not known."""
 
@@ -135,18 +136,16 @@ def _checked_rank_bounds(
 def _bounds_by_size(
     target: np.ndarray, size: np.ndarray, loss: RankLoss, reach: int, by_rate: bool
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Bound the targets of each size, at most `_PORTION` at a time: one program serves lists of every length, and every loss."""
-    found = np.empty((2, *target.shape))
+    """Bound the targets of each size in NumPy, some at a time: a program takes half of that, after a second of compiling it."""
+    found = np.empty((2, target.size))
     for one in np.unique(size):
         ranks, places = rank_sum(one, loss, reach), np.flatnonzero(size == one)
-        for start in range(0, places.size, _PORTION):
-            some = places[start : start + _PORTION]
-            # Filled up to one length, since every length would be compiled anew; the padding is
-            # not computed.
-            padded = np.pad(target.flat[some], (0, _PORTION - some.size))
-            bounds = _bounds_of_first(padded, np.int64(some.size), ranks, by_rate=by_rate)
-            found.reshape(2, -1)[:, some] = np.stack(bounds)[:, : some.size]
-    lower, upper = map(jnp.asarray, found)
+        portion = max(_TERMS // ranks.loss.size, 1)
+        for some in np.split(places, range(portion, places.size, portion)):
+            # Exponentials may underflow at steep slopes.
+            with np.errstate(all="ignore"):
+                found[:, some] = _rank_bounds_at(target.flat[some], ranks, by_rate=by_rate)
+    lower, upper = (jnp.asarray(each.reshape(target.shape), float) for each in found)
     return lower, upper
 
 
@@ -160,7 +159,7 @@ def _reach_of(log2_size: Float[Array, "..."], loss: RankLoss) -> int:
         return _TRACED_REACH
     if loss.is_two_valued:
         return _LEAST_REACH
-    return max(1 << math.ceil(math.log2(float(np.max(log2_size)) + 1e-9)), _LEAST_REACH)
+    return max(1 << math.ceil(math.log2(float(np.asarray(log2_size).max()) + 1e-9)), _LEAST_REACH)
 
 
 @functools.partial(jax.jit, static_argnames=("loss", "reach", "by_rate"))
@@ -181,99 +180,90 @@ def _bounds_of_all(
     return lower, upper
 
 
-@functools.partial(jax.jit, static_argnames=("by_rate",))
-def _bounds_of_first(
-    targets: Float[Array, " t"], count: Int[Array, ""], ranks: RankSum, *, by_rate: bool
-) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
-    """Do the same for the first `count` targets alone, of one size and without derivatives; the others have zeros.
-
-    The number of them is an argument of the compiled loop, so that a list costs what it holds, however short.
-    """
-
-    def bound(place: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
-        lower, upper = _rank_bounds_at(targets[place], ranks, by_rate=by_rate)
-        return found[0].at[place].set(lower), found[1].at[place].set(upper)
-
-    nothing = jnp.zeros(targets.shape)
-    lower, upper = jax.lax.fori_loop(0, count, bound, (nothing, nothing))
-    return lower, upper
-
-
 def _searched(
-    target: Float[Array, ""], ranks: RankSum, *, by_rate: bool
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    target: Float[Any, "..."], ranks: RankSum, *, by_rate: bool
+) -> tuple[Float[Any, "..."], Float[Any, "..."]]:
     """Bracket ln(lambda) at the target as closely as float64 can: bisection, Newton's method, and bisection again.
 
     Thirty evaluations take the place of the 65 of bisection alone. The bracket is one whatever Newton's method gave: where the
     target does not lie between the two slopes around its result, the last bisection begins with the first one's bracket.
     """
-    target, ranks = jax.lax.stop_gradient((target, ranks))
+    target, ranks = constant((target, ranks))
+    xp = namespace_of(target, *ranks)
+    halved = bisect_on_host if xp is np else bisect
 
-    def height(log_slope: Array) -> tuple[Array, Array]:
+    def height(log_slope: Any) -> tuple[Any, Callable[[], Any]]:
         """Rate or minus the mean loss, over the target, which rises with the slope; and its derivative."""
-        slope = jnp.exp(log_slope)
+        slope = xp.exp(log_slope)
         log_Z, mean, variance = gibbs(slope, ranks)
         if by_rate:
-            return (-slope * mean - log_Z) / LN2 - target, slope**2 * variance / LN2
-        return target - mean, slope * variance
+            rate = (-slope * mean - log_Z) / LN2
+            return rate - target, lambda: slope**2 * variance() / LN2
+        return target - mean, lambda: slope * variance()
 
-    def passed(log_slope: Array) -> Array:
+    def passed(log_slope: Any) -> Any:
         above = height(log_slope)[0]
         return (above > 0) if by_rate else (above >= 0)
 
-    start, end = map(jnp.asarray, _LOG_SLOPES)
+    start, end = (xp.full(target.shape, end) for end in _LOG_SLOPES)
     # Bisection first, since Newton's method on a curve that is flat at both ends would leave the
     # range from a far start; clipping keeps it inside the bracket.
-    low, high = bisect(passed, start, end, steps=_HALVINGS)
+    low, high = halved(passed, start, end, steps=_HALVINGS)
 
-    def newton(_: Array, log_slope: Array) -> Array:
-        above, rise = height(log_slope)
-        step = jnp.where(rise > 0, above / jnp.where(rise > 0, rise, 1.0), 0.0)
-        return jnp.clip(log_slope - step, low, high)
+    def newton(_: Any, log_slope: Any) -> Any:
+        above, derivative = height(log_slope)
+        rise = derivative()
+        step = xp.where(rise > 0, above / xp.where(rise > 0, rise, 1.0), 0.0)
+        return xp.clip(log_slope - step, low, high)
 
-    at = jax.lax.fori_loop(0, _NEWTON, newton, 0.5 * (low + high))
+    at = fori_loop(_NEWTON, newton, 0.5 * (low + high))
     # Two evaluations beside Newton's result make a bracket of it; where one has the wrong sign,
     # the old end of the bracket is taken on that side.
-    around = _AROUND * (1 + jnp.abs(at))
-    left, right = jnp.maximum(at - around, low), jnp.minimum(at + around, high)
-    left, right = jnp.where(passed(left), low, left), jnp.where(passed(right), right, high)
+    around = _AROUND * (1 + xp.abs(at))
+    left, right = xp.maximum(at - around, low), xp.minimum(at + around, high)
+    left, right = xp.where(passed(left), low, left), xp.where(passed(right), right, high)
 
-    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+    def apart(low: Any, high: Any) -> Any:
+        return high - low > _LAST_DIGIT * xp.maximum(xp.abs(low), xp.abs(high))
+
+    def unfinished(state: tuple[Any, Any, Any]) -> Any:
         # Compiled programs need not round the middle alike twice, so that "a number is left between" may hold for ever:
         # what is asked is the distance, and the number of steps is that of bisection alone.
         low, high, steps = state
-        apart = high - low > _LAST_DIGIT * jnp.maximum(jnp.abs(low), jnp.abs(high))
-        return apart & (steps < _MOST_HALVINGS)
+        return apart(low, high).any() & (steps < _MOST_HALVINGS)
 
-    def halve(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def halve(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         low, high, steps = state
-        return *bisect(passed, low, high, steps=1), steps + 1
+        # A bracket that is narrow enough stays while others are halved: no target depends on its neighbours.
+        wide, (left, right) = apart(low, high), halved(passed, low, high, steps=1)
+        return xp.where(wide, left, low), xp.where(wide, right, high), steps + 1
 
-    low, high, _ = jax.lax.while_loop(unfinished, halve, (left, right, jnp.asarray(0)))
+    low, high, _ = while_loop(unfinished, halve, (left, right, xp.asarray(0)))
     return low, high
 
 
 def _rank_bounds_at(
-    target: Float[Array, ""], ranks: RankSum, *, by_rate: bool
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    target: Float[Any, "..."], ranks: RankSum, *, by_rate: bool
+) -> tuple[Float[Any, "..."], Float[Any, "..."]]:
     """Search ln(lambda) for the point at the target, then give both bounds at that slope.
 
     Both hold at every slope, however well it was found: the upper bound is the point of the last
     slope on the achievable side of the target, the lower one its supporting line.
     """
+    xp = namespace_of(target, *ranks)
 
-    def point(log_slope: Array) -> tuple[Array, Array, Array, Array]:
+    def point(log_slope: Any) -> tuple[Any, Any, Any, Any]:
         """Slope, ln(Z/M), expected loss and rate in bits of a Gibbs distribution."""
-        slope = jnp.exp(log_slope)
+        slope = xp.exp(log_slope)
         log_Z, mean, _ = gibbs(slope, ranks)
         return slope, log_Z, mean, (-slope * mean - log_Z) / LN2
 
     low, high = _searched(target, ranks, by_rate=by_rate)
     found = low if by_rate else high
     # The bounds are constants to derivatives: theirs are those of the line below.
-    slope, log_Z, mean, rate = jax.lax.stop_gradient(point(found))
+    slope, log_Z, mean, rate = constant(point(found))
 
-    def missed(log_slope: Array) -> Array:
+    def missed(log_slope: Any) -> Any:
         return point(log_slope)[3 if by_rate else 2] - target
 
     # The envelope theorem: at its own slope the supporting line has the derivatives of the limit.
@@ -284,32 +274,33 @@ def _rank_bounds_at(
         line = (-exact_slope * target - exact_log_Z) / LN2
     # At zero loss, and at zero bits, the limit falls infinitely fast.
     steep = falling(target)
-    free_log_share = jnp.where(ranks.loss == 0, ranks.log_weight, -jnp.inf)
-    rate_of_zero = -logsumexp(free_log_share, b=ranks.sign) / LN2
-    _, mean_of_zero, variance_of_zero = gibbs(jnp.zeros(()), ranks)
+    log_free = xp.where(ranks.loss == 0, ranks.log_weight, -xp.inf)
+    largest = log_free.max()
+    rate_of_zero = -(largest + xp.log(ranks.sign @ xp.exp(log_free - largest))) / LN2
+    _, mean_of_zero, variance_of_zero = gibbs(xp.zeros(()), ranks)
     error = _SUMMATION_ERROR
     if by_rate:
         # Near rate zero rounding may exceed what the supporting line of so small a slope says; then a steeper one says more: it
         # loses half the variance of the loss times the slope, and rounding over the slope.
-        steeper = jnp.maximum(slope, jnp.sqrt(2 * error / jnp.maximum(variance_of_zero, 1e-30)))
-        slopes = jnp.stack([slope, steeper])
-        log_Zs = jnp.stack([log_Z, jax.lax.stop_gradient(gibbs(steeper, ranks)[0])])
+        steeper = xp.maximum(slope, xp.sqrt(2 * error / xp.maximum(variance_of_zero(), 1e-30)))
+        slopes = xp.stack([slope, steeper])
+        log_Zs = xp.stack([log_Z, constant(gibbs(steeper, ranks)[0])])
         duals = (-log_Zs - target * LN2) / slopes
         slack = error * (1 + 1 / slope)
-        lower = jnp.maximum(jnp.max(duals - error * (1 + 1 / slopes)), 0.0)
-        upper = jnp.minimum(mean + slack, mean_of_zero)
-        lower = jnp.minimum(lower, upper)
+        lower = xp.maximum(xp.max(duals - error * (1 + 1 / slopes), axis=0), 0.0)
+        upper = xp.minimum(mean + slack, mean_of_zero)
+        lower = xp.minimum(lower, upper)
         free, useless = target >= rate_of_zero, target <= 0
-        floor, ceiling = jnp.zeros(()), mean_of_zero + steep
+        floor, ceiling = xp.zeros(()), mean_of_zero + steep
     else:
-        lower = jnp.maximum((-slope * target - log_Z) / LN2 - error, 0.0)
-        upper = jnp.maximum(rate, 0.0) + error
+        lower = xp.maximum((-slope * target - log_Z) / LN2 - error, 0.0)
+        upper = xp.maximum(rate, 0.0) + error
         free, useless = target <= 0, target >= mean_of_zero
-        floor, ceiling = rate_of_zero + steep, jnp.zeros(())
+        floor, ceiling = rate_of_zero + steep, xp.zeros(())
 
-    def with_ends(bound: Array) -> Array:
+    def with_ends(bound: Any) -> Any:
         """The bound with its derivatives; exact where the target is at an end of the curve."""
         smooth = with_derivatives_of(bound, line)
-        return jnp.where(free, floor, jnp.where(useless, ceiling, smooth))
+        return xp.where(free, floor, xp.where(useless, ceiling, smooth))
 
     return with_ends(lower), with_ends(upper)

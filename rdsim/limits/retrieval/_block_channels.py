@@ -6,20 +6,19 @@ found is a local optimum, with no more than |Y| + 1 codewords.
 """
 
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rdsim.information import mutual_information
+from rdsim.information import information_bits
 from rdsim.limits._supporting_lines import lower_hull
 from rdsim.limits.bottleneck import information_bottleneck
 from rdsim.number_types import Integer
 from rdsim.ranking import block_score
 from rdsim.ranking.loss import RankLoss
-from rdsim.ranking.rank_distribution import expected_loss, expected_loss_kernel
+from rdsim.ranking.rank_distribution import expected_loss, losses_of
 from rdsim.sources.sequence_types import composition_count, log_probability
 
 _SLOPES: Final = np.linspace(0.04, 0.96, 24)
@@ -79,20 +78,23 @@ def block_schemes(
         return _exact_schemes(joint, candidates, size, n, loss, levels)
     letters, counts = block_score.types_of_queries(n, kinds)
     p_type = np.exp(log_probability(counts, joint.sum(axis=1)))
-    zero_rate = float(expected_loss(size, loss, log_a=-jnp.inf, log_e=0.0))
+    zero_rate = float(expected_loss(size, loss, log_a=-np.inf, log_e=0.0))
     batch = _STARTS * _mass_moves(candidates[:1], 1.0).shape[1]
+    given = joint, np.asarray(size), letters, counts, p_type
 
     def evaluated(channels: np.ndarray) -> Schemes:
+        if batch * types * scores <= block_score.HOST_SCORES:
+            losses, bits = _trial_losses(channels, *given, n, loss)
+            return Schemes(losses, bits, channels)
         # Always the same number at a time, repeated if they are fewer: one compilation.
-        losses, bits = [], []
-        for start in range(0, len(channels), batch):
-            part = channels[start : start + batch]
-            full = np.concatenate([part, np.repeat(part[:1], batch - len(part), axis=0)])
-            found = _trial_losses(jnp.asarray(joint), full, size, letters, counts, p_type, n, loss)
-            losses.append(found[0])
-            bits.append(found[1])
         count = len(channels)
-        return Schemes(np.concatenate(losses)[:count], np.concatenate(bits)[:count], channels)
+        full = np.concatenate([channels, np.repeat(channels[:1], -count % batch, axis=0)])
+        parts = [
+            _compiled_trial_losses(part, *given, n=n, loss=loss)
+            for part in np.split(full, len(full) // batch)
+        ]
+        losses, bits = (np.concatenate(each)[:count] for each in zip(*parts, strict=True))
+        return Schemes(losses, bits, channels)
 
     corners = best_schemes(evaluated(candidates), zero_rate)
     if corners.loss.size < 2:
@@ -129,7 +131,7 @@ def _exact_schemes(
     levels: Integer | None,
 ) -> Schemes:
     losses = [block_score.block_loss(joint, Q, size, loss, n=n, levels=levels) for Q in channels]
-    bits = n * jax.vmap(mutual_information)(joint.sum(axis=0)[:, None] * channels)
+    bits = n * information_bits(joint.sum(axis=0)[:, None] * channels)
     return Schemes(np.array(losses, float), np.maximum(bits, 0.0), channels)
 
 
@@ -175,26 +177,33 @@ def _mass_moves(channels: np.ndarray, fraction: float) -> np.ndarray:
     return moved
 
 
-@partial(jax.jit, static_argnames=("n", "loss"))
 def _trial_losses(
-    joint: Float[Array, "x y"],
-    channels: Float[Array, "b y u"],
-    log2_size: Float[Array, ""],
-    letters: Int[Array, "n t"],
-    counts: Int[Array, "t x"],
-    p_type: Float[Array, " t"],
+    channels: Float[Any, "... y u"],
+    joint: Float[Any, "x y"],
+    log2_size: Float[Any, ""],
+    letters: Int[Any, "n t"],
+    counts: Int[Any, "t x"],
+    p_type: Float[Any, " t"],
     n: int,
     loss: RankLoss,
-) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
+) -> tuple[Float[Any, "..."], Float[Any, "..."]]:
     """Loss and bits of many channels, by decoders that round the scores to a few levels."""
+    through = joint @ channels
+    lattice = block_score.lattice_of(through, _SEARCH_LEVELS)
+    distributions = block_score.letter_distributions(through, lattice, _SEARCH_LEVELS)
+    log_a, log_e, of_target = block_score.score_probabilities(distributions, letters, counts)
+    weight = p_type[:, None] * of_target
+    losses = losses_of(weight, log_a, log_e, log2_size, loss)
+    bits = n * information_bits(joint.sum(axis=0)[:, None] * channels)
+    return (weight * losses).sum(axis=(-2, -1)), bits
 
-    def one(channel: Float[Array, "y u"]) -> tuple[Array, Array]:
-        through = joint @ channel
-        lattice = block_score.lattice_of(through, _SEARCH_LEVELS)
-        distributions = block_score.letter_distributions(through, lattice, _SEARCH_LEVELS)
-        log_a, log_e, of_target = block_score.score_probabilities(distributions, letters, counts)
-        given = expected_loss_kernel(log_a, log_e, log2_size, loss)
-        bits = n * mutual_information(joint.sum(axis=0)[:, None] * channel)
-        return jnp.sum(p_type[:, None] * of_target * given), bits
 
-    return jax.lax.map(one, channels)
+@partial(jax.jit, static_argnames=("n", "loss"))
+def _compiled_trial_losses(
+    channels: Float[Array, "b y u"], *given: Any, n: int, loss: RankLoss
+) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
+    """`_trial_losses` of one channel after another, which needs the memory of one."""
+    found: tuple[Array, Array] = jax.lax.map(
+        lambda channel: _trial_losses(channel, *given, n, loss), channels
+    )
+    return found

@@ -192,12 +192,12 @@ def retrieval_bounds(
         # Two ways round to different last digits: neither bound may pass the other for that.
         lower = np.minimum(np.maximum(lower, converse), achieved)
     return RetrievalBounds(
-        distortion=jnp.asarray(D),
-        lower=jnp.asarray(np.where(zero_rate <= D, 0.0, lower)),
-        upper=jnp.asarray(achieved),
-        vertex_loss=jnp.asarray(vertex_loss),
-        vertex_bits=jnp.asarray(vertex_bits),
-        zero_rate_loss=jnp.asarray(zero_rate),
+        distortion=jnp.asarray(D, float),
+        lower=jnp.asarray(np.where(zero_rate <= D, 0.0, lower), float),
+        upper=jnp.asarray(achieved, float),
+        vertex_loss=jnp.asarray(vertex_loss, float),
+        vertex_bits=jnp.asarray(vertex_bits, float),
+        zero_rate_loss=jnp.asarray(zero_rate, float),
     )
 
 

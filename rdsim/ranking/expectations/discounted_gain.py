@@ -12,16 +12,15 @@ ones in p leave an absolute error below 2e-14. The loss, one minus a mean of g, 
 
 import functools
 import math
-from typing import Final
+from typing import Any, Final
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from numpy.polynomial import chebyshev, polynomial
 
 from rdsim.information import LN2
+from rdsim.namespaces import fori_loop, namespace_of
 from rdsim.ranking.expectations.binomial_sums import CERTAIN
 
 _LARGEST_V: Final = 1 / math.log(CERTAIN)
@@ -38,10 +37,10 @@ _NARROW: Final = 1 / 16
 
 
 def mean_gain(
-    log_start: Float[Array, "..."],
-    log_ratio: Float[Array, "..."],
-    log_M: Float[Array, "..."],
-) -> Float[Array, "..."]:
+    log_start: Float[Any, "..."],
+    log_ratio: Float[Any, "..."],
+    log_M: Float[Any, "..."],
+) -> Float[Any, "..."]:
     """Mean of g over z from a start, at least 45, to the start times a ratio.
 
     Args:
@@ -53,31 +52,31 @@ def mean_gain(
         The mean, in (0, 1), shape (...).
 
     """
+    xp = namespace_of(log_start, log_M)
     # What lies farther below the end does not count to all digits, and would overflow.
-    log_end, log_ratio = log_start + log_ratio, jnp.minimum(log_ratio, 600.0)
+    log_end, log_ratio = log_start + log_ratio, xp.minimum(log_ratio, 600.0)
     narrow = log_ratio < math.log1p(_NARROW)
-    wide = jnp.where(narrow, 1.0, log_ratio)
-    ends = _looked_up(jnp.stack([log_end - wide, log_end]), log_M, 1)
-    start_share = jnp.exp(-wide)
+    wide = xp.where(narrow, 1.0, log_ratio)
+    ends = _looked_up(xp.stack([log_end - wide, log_end]), log_M, 1)
+    start_share = xp.exp(-wide)
     by_integral = (ends[1] - start_share * ends[0]) / (1 - start_share)
     # Four Gauss-Legendre nodes: g is all but linear on so short an interval.
     nodes, weights = scipy.special.roots_legendre(4)
-    length = jnp.expm1(jnp.where(narrow, log_ratio, 0.0))
-    places = jnp.stack([jnp.log1p(0.5 * (1 + node) * length) for node in nodes])
-    by_nodes = jnp.tensordot(0.5 * weights, _looked_up(log_start + places, log_M, 0), axes=1)
-    return jnp.where(narrow, by_nodes, by_integral)
+    length = xp.expm1(xp.where(narrow, log_ratio, 0.0))
+    places = xp.stack([xp.log1p(0.5 * (1 + node) * length) for node in nodes])
+    by_nodes = xp.tensordot(0.5 * weights, _looked_up(log_start + places, log_M, 0), axes=1)
+    return xp.where(narrow, by_nodes, by_integral)
 
 
-def _looked_up(
-    log_z: Float[Array, "..."], log_M: Float[Array, "..."], which: int
-) -> Float[Array, "..."]:
+def _looked_up(log_z: Float[Any, "..."], log_M: Float[Any, "..."], which: int) -> Float[Any, "..."]:
     """Evaluate g (0) or c (1) by Clenshaw's rule in v, whose coefficients are polynomials in p."""
-    table = jnp.asarray(_table()[which])
-    x = 2 / (_LARGEST_V * jnp.maximum(log_z, math.log(CERTAIN))) - 1
-    p = jnp.exp(jnp.minimum(log_z - log_M, 0.0))
+    xp = namespace_of(log_z, log_M)
+    table = xp.asarray(_table()[which])
+    x = 2 / (_LARGEST_V * xp.maximum(log_z, math.log(CERTAIN))) - 1
+    p = xp.exp(xp.minimum(log_z - log_M, 0.0))
     blocks = len(table) // _UNROLLED
 
-    def add(step: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+    def add(step: Any, sums: tuple[Any, Any]) -> tuple[Any, Any]:
         new, old = sums
         for k in range(_UNROLLED):
             row = table[len(table) - 1 - step * _UNROLLED - k]
@@ -87,8 +86,8 @@ def _looked_up(
             new, old = coefficient + 2 * x * new - old, new
         return new, old
 
-    zero = jnp.zeros(jnp.broadcast_shapes(jnp.shape(x), jnp.shape(p)))
-    new, old = jax.lax.fori_loop(0, blocks, add, (zero, zero))
+    zero = xp.zeros(xp.broadcast_shapes(xp.shape(x), xp.shape(p)))
+    new, old = fori_loop(blocks, add, (zero, zero))
     return new - x * old
 
 

@@ -6,14 +6,14 @@ is short, so that small losses keep their digits.
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-import jax.numpy as jnp
 import numpy as np
 import scipy
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from rdsim.information import LN2
+from rdsim.namespaces import namespace_of
 from rdsim.ranking.expectations.binomial_sums import (
     CERTAIN,
     RANKS,
@@ -30,17 +30,18 @@ _NARROW: Final = 0.125
 `_mean_among_ties`."""
 
 
-def neg_log1m(log_p: Float[Array, "..."]) -> tuple[Array, Array]:
+def neg_log1m(log_p: Float[Any, "..."]) -> tuple[Any, Any]:
     """-ln(1-p) and its logarithm from ln p; +inf at p = 1."""
-    p = jnp.exp(jnp.minimum(log_p, 0.0))
-    value = jnp.where(p < 1, -jnp.log1p(-jnp.where(p < 1, p, 0.5)), jnp.inf)
+    xp = namespace_of(log_p)
+    p = xp.exp(xp.minimum(log_p, 0.0))
+    value = xp.where(p < 1, -xp.log1p(-xp.where(p < 1, p, 0.5)), xp.inf)
     small = log_p < -37.0  # there -ln(1-p) is p to the last bit, and may underflow
-    return value, jnp.where(small, log_p, jnp.log(jnp.where(small, 1.0, value)))
+    return value, xp.where(small, log_p, xp.log(xp.where(small, 1.0, value)))
 
 
-def _series(x: Float[Array, "..."], coefficients: np.ndarray) -> Float[Array, "..."]:
+def _series(x: Float[Any, "..."], coefficients: np.ndarray) -> Float[Any, "..."]:
     r"""$\sum_{k \ge 1} c_k x^k$ by Horner's rule."""
-    total = jnp.zeros_like(x)
+    total = namespace_of(x).zeros_like(x)
     for coefficient in coefficients[::-1]:
         total = (total + coefficient) * x
     return total
@@ -50,22 +51,21 @@ _EXPONENTIAL: Final = np.array([(-1.0) ** (k + 1) / math.factorial(k + 1) for k 
 _LOGARITHM: Final = np.array([1.0 / (k + 1) for k in range(1, 30)])
 
 
-def reciprocal_rank_loss(
-    log_p: Float[Array, "..."], log_M: Float[Array, "..."]
-) -> Float[Array, "..."]:
+def reciprocal_rank_loss(log_p: Float[Any, "..."], log_M: Float[Any, "..."]) -> Float[Any, "..."]:
     r"""$1 - \frac{1-(1-p)^M}{Mp}$, with relative accuracy as $Mp \to 0$.
 
     With $x = -M \ln(1-p)$ it is $1 - \varphi(x) \chi(p)$, $\varphi(x) = (1-e^{-x})/x$ and
     $\chi(p) = -\ln(1-p)/p$, both one at zero.
     """
-    x = jnp.exp(log_M + neg_log1m(log_p)[1])
+    xp = namespace_of(log_p, log_M)
+    x = xp.exp(log_M + neg_log1m(log_p)[1])
     small = x < 0.5
-    p = jnp.where(small, jnp.exp(log_p), 0.0)
-    below_phi = _series(jnp.where(small, x, 0.0), _EXPONENTIAL)
+    p = xp.where(small, xp.exp(log_p), 0.0)
+    below_phi = _series(xp.where(small, x, 0.0), _EXPONENTIAL)
     near = below_phi - (1 - below_phi) * _series(p, _LOGARITHM)
-    log_Mp = jnp.where(small, 0.0, log_M + jnp.minimum(log_p, 0.0))
-    far = 1 + jnp.expm1(-x) * jnp.exp(-log_Mp)
-    return jnp.where(small, near, far)
+    log_Mp = xp.where(small, 0.0, log_M + xp.minimum(log_p, 0.0))
+    far = 1 + xp.expm1(-x) * xp.exp(-log_Mp)
+    return xp.where(small, near, far)
 
 
 _RECIPROCAL: Final = 1 - 1 / RANKS
@@ -83,12 +83,12 @@ def _cumulative(losses: np.ndarray) -> np.ndarray:
 
 
 def _mean_among_ties(
-    start: Float[Array, "..."],
-    inside: Float[Array, "..."],
-    length: Float[Array, "..."],
-    loss: Callable[[Array], Array],
-    integral: Callable[[Array], Array],
-) -> Float[Array, "..."]:
+    start: Float[Any, "..."],
+    inside: Float[Any, "..."],
+    length: Float[Any, "..."],
+    loss: Callable[[Any], Any],
+    integral: Callable[[Any], Any],
+) -> Float[Any, "..."]:
     r"""Mean of a loss over z in (start, start + inside), below its cut.
 
     It is the difference of its integrals where the interval is longer than an eighth of the length
@@ -106,90 +106,92 @@ def _mean_among_ties(
         The mean, shape (...).
 
     """
+    xp = namespace_of(start)
     narrow = inside < _NARROW * length
-    positive = jnp.where(inside > 0, inside, 1.0)
-    begin, wide = jnp.where(narrow, 1.0, start), jnp.where(narrow, 1.0, positive)
+    positive = xp.where(inside > 0, inside, 1.0)
+    begin, wide = xp.where(narrow, 1.0, start), xp.where(narrow, 1.0, positive)
     # Both ends, and all nodes, are one call each: fewer programs to compile.
-    ends = jnp.stack([begin, begin + wide])
-    values = jnp.where(ends > 0, integral(jnp.log(jnp.where(ends > 0, ends, 1.0))), 0.0)
+    ends = xp.stack([begin, begin + wide])
+    values = xp.where(ends > 0, integral(xp.log(xp.where(ends > 0, ends, 1.0))), 0.0)
     by_difference = (values[1] - values[0]) / wide
     nodes, weights = scipy.special.roots_legendre(4)
-    begin, short = jnp.where(narrow, start, 1.0), jnp.where(narrow, inside, 0.0)
-    places = jnp.stack([begin + 0.5 * (1 + node) * short for node in nodes])
-    by_nodes = jnp.tensordot(0.5 * weights, loss(jnp.log(places)), axes=1)
-    return jnp.where(narrow, by_nodes, by_difference)
+    begin, short = xp.where(narrow, start, 1.0), xp.where(narrow, inside, 0.0)
+    places = xp.stack([begin + 0.5 * (1 + node) * short for node in nodes])
+    by_nodes = xp.tensordot(0.5 * weights, loss(xp.log(places)), axes=1)
+    return xp.where(narrow, by_nodes, by_difference)
 
 
 def average_over_ties(
-    log_a: Float[Array, "..."],
-    log_e: Float[Array, "..."],
-    log_M: Float[Array, "..."],
+    log_a: Float[Any, "..."],
+    log_e: Float[Any, "..."],
+    log_M: Float[Any, "..."],
     loss: RankLoss,
-) -> Float[Array, "..."]:
+) -> Float[Any, "..."]:
     r"""Average the loss over z = Mp in (Ma, Ma + Me).
 
     Beyond a cut in z the expected number of winners is so large that a two-valued loss is one, the
     reciprocal rank is $1/z$, whose integral is a logarithm, and the discounted gain is tabulated. Two
     cases leave the mean: no ties, and ties and winners so rare that the loss is linear.
     """
-    K = loss.cutoff
+    K, xp = loss.cutoff, namespace_of(log_a, log_e, log_M)
     two_valued = loss.is_two_valued
     cut = K + 12 * math.sqrt(K) + 50 if two_valued else CERTAIN
 
-    def at(log_z: Float[Array, "..."]) -> Float[Array, "..."]:
-        below = jnp.minimum(log_z, math.log(cut))
+    def at(log_z: Float[Any, "..."]) -> Float[Any, "..."]:
+        below = xp.minimum(log_z, math.log(cut))
         if loss.kind == "reciprocal_rank":
-            return reciprocal_rank_loss(jnp.minimum(log_z - log_M, 0.0), log_M)
+            return reciprocal_rank_loss(xp.minimum(log_z - log_M, 0.0), log_M)
         if two_valued:
             return miss_loss(below, log_M, K)
         return expected_value(below, log_M, _DISCOUNTED, absent=1)
 
-    def integral(log_z: Float[Array, "..."]) -> Float[Array, "..."]:
+    def integral(log_z: Float[Any, "..."]) -> Float[Any, "..."]:
         if two_valued:
             return miss_integral(log_z, log_M, K)
         losses = _RECIPROCAL if loss.kind == "reciprocal_rank" else _DISCOUNTED
         return expected_value(log_z, log_M, _cumulative(losses), absent=0)
 
-    tied = log_e > -jnp.inf
+    tied = log_e > -xp.inf
     # So rare that the loss is linear in p, or underflows: its mean is its value at the midpoint.
-    rare = tied & (log_M + jnp.maximum(log_a, log_e) < _RARE)
-    middle = jnp.logaddexp(log_a, jnp.where(rare, log_e, 0.0) - LN2)
-    safe_log_e = jnp.where(tied & ~rare, log_e, -1.0)
-    z_a = jnp.exp(log_M + log_a)
-    z_e = jnp.exp(log_M + safe_log_e)
-    inside = jnp.clip(cut - z_a, 0.0, z_e)  # length of (z_a, z_a + z_e) below the cut
-    start = jnp.minimum(z_a, cut)
+    rare = tied & (log_M + xp.maximum(log_a, log_e) < _RARE)
+    middle = xp.logaddexp(log_a, xp.where(rare, log_e, 0.0) - LN2)
+    safe_log_e = xp.where(tied & ~rare, log_e, -1.0)
+    z_a = xp.exp(log_M + log_a)
+    z_e = xp.exp(log_M + safe_log_e)
+    inside = xp.clip(cut - z_a, 0.0, z_e)  # length of (z_a, z_a + z_e) below the cut
+    start = xp.minimum(z_a, cut)
     # The miss loss is a power of z far below K; other losses change as z and 1/z do.
-    length = start / (math.sqrt(K) + jnp.maximum(K - start, 0.0)) if two_valued else start / 2
+    length = start / (math.sqrt(K) + xp.maximum(K - start, 0.0)) if two_valued else start / 2
     mean_inside = _mean_among_ties(start, inside, length, at, integral)
-    share_inside = jnp.where(inside >= z_e, 1.0, inside * jnp.exp(-log_M - safe_log_e))
-    share_inside = jnp.where(z_a >= cut, 0.0, share_inside)
+    share_inside = xp.where(inside >= z_e, 1.0, inside * xp.exp(-log_M - safe_log_e))
+    share_inside = xp.where(z_a >= cut, 0.0, share_inside)
     # Beyond the cut: from where on, and how far. Few ties beside the winners cancel nothing.
     log_z_a = log_M + log_a
-    log_begin = jnp.maximum(log_z_a, math.log(cut))
+    log_begin = xp.maximum(log_z_a, math.log(cut))
     many = log_z_a >= math.log(cut)
-    log_end = log_M + jnp.logaddexp(jnp.where(many, -1.0, log_a), safe_log_e)
-    few = jnp.where(many, safe_log_e - log_a, -1.0)
-    log_ratio = jnp.where(many, jnp.logaddexp(0.0, few), jnp.maximum(log_end - log_begin, 0.0))
-    log_ratio = jnp.where(tied & ~rare, log_ratio, 0.0)
+    log_end = log_M + xp.logaddexp(xp.where(many, -1.0, log_a), safe_log_e)
+    few = xp.where(many, safe_log_e - log_a, -1.0)
+    log_ratio = xp.where(many, xp.logaddexp(0.0, few), xp.maximum(log_end - log_begin, 0.0))
+    log_ratio = xp.where(tied & ~rare, log_ratio, 0.0)
     mean_beyond = 1 - _mean_gain_beyond(loss, log_begin, log_ratio, log_M)
     averaged = share_inside * mean_inside + (1 - share_inside) * mean_beyond
-    alone = jnp.where(many, mean_beyond, at(jnp.where(rare, middle, log_a) + log_M))
-    return jnp.where(tied & ~rare, averaged, alone)
+    alone = xp.where(many, mean_beyond, at(xp.where(rare, middle, log_a) + log_M))
+    return xp.where(tied & ~rare, averaged, alone)
 
 
 def _mean_gain_beyond(
     loss: RankLoss,
-    log_begin: Float[Array, "..."],
-    log_ratio: Float[Array, "..."],
-    log_M: Float[Array, "..."],
-) -> Float[Array, "..."]:
+    log_begin: Float[Any, "..."],
+    log_ratio: Float[Any, "..."],
+    log_M: Float[Any, "..."],
+) -> Float[Any, "..."]:
     """One less the mean loss over z from a begin beyond the cut to the begin times a ratio."""
+    xp = namespace_of(log_begin, log_M)
     if loss.is_two_valued:
-        return jnp.zeros(())
+        return xp.zeros(())
     if loss.kind == "dcg":
         return mean_gain(log_begin, log_ratio, log_M)
     # The mean of 1/z: a difference of logarithms over that of the ends.
     short = log_ratio < 1e-8
-    x = jnp.where(short, 1.0, jnp.minimum(log_ratio, -_RARE))
-    return jnp.exp(-log_begin) * jnp.where(short, 1 - log_ratio / 2, x / jnp.expm1(x))
+    x = xp.where(short, 1.0, xp.minimum(log_ratio, -_RARE))
+    return xp.exp(-log_begin) * xp.where(short, 1 - log_ratio / 2, x / xp.expm1(x))
