@@ -12,11 +12,12 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from rdsim.namespaces import constant
+from rdsim.namespaces import constant, namespace_of
 from rdsim.namespaces import on_host as on_numpy
 
 _P = ParamSpec("_P")
@@ -24,6 +25,7 @@ _R = TypeVar("_R")
 
 M_IS_AN_INTEGER: Final = "the number of items M is an integer"
 A_STOPPING_RULE: Final = "it says when a search stops, and the limit does not depend on it"
+_SMALL: Final = 2**14  # numbers up to which NumPy is about as fast as a compiled program
 STEEPEST: Final = 1e300
 """Stands for an infinite derivative, since zero times infinity would be NaN."""
 
@@ -87,6 +89,25 @@ def not_differentiable(**reasons: str) -> Callable[[Callable[_P, _R]], Callable[
     return declare
 
 
+def small_on_host(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a formula that takes arrays of NumPy as well as JAX's be compiled only where that pays.
+
+    Where no argument is traced and all are small it is computed by NumPy, in microseconds, and a first call does not
+    wait a quarter of a second for a program of its shapes. The result is an array of JAX either way.
+    """
+    program = jax.jit(function)
+
+    @functools.wraps(function)
+    def of(*arrays: Any) -> Any:
+        if is_traced(*arrays) or sum(np.size(array) for array in arrays) > _SMALL:
+            return program(*arrays)
+        # Branches that are not taken may overflow.
+        with np.errstate(all="ignore"):
+            return jax.device_put(function(*map(np.asarray, arrays)))
+
+    return of
+
+
 def implicit_root(
     equation: Callable[[Float[Any, "..."]], Float[Any, "..."]], found: Float[Any, "..."]
 ) -> Float[Any, "..."]:
@@ -131,14 +152,15 @@ def with_derivatives_of(value: Float[Any, "..."], smooth: Float[Any, "..."]) -> 
     return jax.lax.stop_gradient(value) + (smooth - jax.lax.stop_gradient(smooth))
 
 
-def least(values: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+def least(values: Float[Any, "..."], axis: int = -1) -> Float[Any, "..."]:
     """Take the least entry along an axis by its index; of equal ones the first, in derivatives too.
 
     The derivative of `jnp.min` looks for the entries that equal the least. Where the compiler
     computes the values twice, with other rounding, it finds none, and is NaN.
     """
-    index = jnp.argmin(values, axis=axis, keepdims=True)
-    return jnp.take_along_axis(values, index, axis=axis).squeeze(axis)
+    xp = namespace_of(values)
+    index = xp.argmin(values, axis=axis, keepdims=True)
+    return xp.take_along_axis(values, index, axis=axis).squeeze(axis)
 
 
 def falling(x: Float[Any, "..."]) -> Float[Any, "..."]:

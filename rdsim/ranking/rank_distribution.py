@@ -70,9 +70,9 @@ def expected_loss(
         raise ValueError(
             f"log_a and log_e must be logs of probabilities with a + e <= 1, got a + e = {total!r}"
         )
-    if math.prod(np.broadcast_shapes(log_a.shape, log_e.shape, size.shape)) <= _ON_HOST:
-        log_a, log_e, size = map(np.asarray, (log_a, log_e, size))
-    return jnp.asarray(expected_loss_kernel(log_a, log_e, size, parsed), float)
+    few = math.prod(np.broadcast_shapes(log_a.shape, log_e.shape, size.shape)) <= _ON_HOST
+    a, e, M = (np.asarray(each) if few else each for each in (log_a, log_e, size))
+    return jnp.asarray(expected_loss_kernel(a, e, M, parsed), float)
 
 
 def gain_without_ties(

@@ -9,7 +9,6 @@ less variance than one ranking of that size.
 import functools
 from typing import Final
 
-import jax.numpy as jnp
 import numpy as np
 import scipy
 from jaxtyping import Float
@@ -69,7 +68,7 @@ def subset_loss(
     validation.interval("ahead", a, low=0.0, high=float(N))
     t = validation.counts("tied", tied)
     validation.interval("tied", t, low=1.0)
-    a, t = (np.asarray(x) for x in validation.broadcast(ahead=jnp.asarray(a), tied=jnp.asarray(t)))
+    a, t = (np.asarray(x) for x in validation.broadcast(ahead=a, tied=t))
     if a.size and (last := float(np.max(a + t - 1))) > N:
         raise ValueError(
             f"tied must not exceed the {N} competitors with those ahead, got a target behind {last:g}"

@@ -1,20 +1,22 @@
 """Jointly Gaussian query and item: scalars and vectors, exact information, cells."""
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
 from rdsim.information import LN2, log1p
+from rdsim.namespaces import namespace_of
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.sources import discretisation
 from rdsim.sources.discretisation import Discretisation
-from rdsim.transformations import on_host
+from rdsim.transformations import on_host, small_on_host
 
 _SYMMETRY: Final = 1e-12
 """Largest difference of mirrored entries of a covariance, relative to its largest entry."""
@@ -41,13 +43,17 @@ class GaussianSource:
     cross_covariance: Float[Array, "dx dy"]
 
     @property
+    def _parts(self) -> tuple[Float[Array, "dx dx"], Float[Array, "dy dy"], Float[Array, "dx dy"]]:
+        return self.covariance_x, self.covariance_y, self.cross_covariance
+
+    @property
     @validation.needs_float64
     def canonical_correlations(self) -> Float[Array, " d"]:
         """Canonical correlations in [0, 1], decreasing, shape (min(dx, dy),).
 
         A correlation within rounding of one (4 units in the last place a dimension) is one.
         """
-        return _canonical_correlations(self)
+        return _canonical_correlations(*self._parts)
 
     @property
     @validation.needs_float64
@@ -77,7 +83,7 @@ class GaussianSource:
 
         Reference: Gelfand & Yaglom (1957).
         """
-        return jnp.sum(_information(_canonical_correlations(self)))
+        return _mutual_information(*self._parts)
 
     def sample(
         self, key: Key[Array, ""], shape: tuple[int, ...] = ()
@@ -105,7 +111,7 @@ class GaussianSource:
 
         """
         size = validation.integer("cells", cells, low=2, high=discretisation.MAX_CELLS)
-        correlations = np.asarray(_canonical_correlations(self))
+        correlations = np.asarray(self.canonical_correlations)
         if self.cross_covariance.shape == (1, 1):
             rho = float(np.copysign(correlations[0], self.cross_covariance[0, 0]))
             scales = (self.covariance_x, self.covariance_y)
@@ -130,12 +136,15 @@ def gaussian(
     rho = validation.interval("correlation", correlation, low=-1.0, high=1.0, ndim=0)
     var_x = validation.positive("variance_x", variance_x, ndim=0)
     var_y = validation.positive("variance_y", variance_y, ndim=0)
-    cross = rho * jnp.sqrt(var_x) * jnp.sqrt(var_y)
-    return GaussianSource(
-        covariance_x=var_x[None, None],
-        covariance_y=var_y[None, None],
-        cross_covariance=cross[None, None],
-    )
+    x, y, cross = _scalar_parts(rho, var_x, var_y)
+    return GaussianSource(covariance_x=x, covariance_y=y, cross_covariance=cross)
+
+
+@small_on_host
+def _scalar_parts(rho: Any, variance_x: Any, variance_y: Any) -> tuple[Any, Any, Any]:
+    xp = namespace_of(rho, variance_x, variance_y)
+    cross = rho * xp.sqrt(variance_x) * xp.sqrt(variance_y)
+    return variance_x[None, None], variance_y[None, None], cross[None, None]
 
 
 def vector_gaussian(
@@ -165,7 +174,7 @@ def vector_gaussian(
         raise ValueError(f"cross_covariance must have shape {wanted}, got {cross.shape}")
     source = GaussianSource(covariance_x=cov_x, covariance_y=cov_y, cross_covariance=cross)
     if not validation.is_traced(source):
-        largest = float(_singular_values(source)[0])
+        largest = float(_singular_values(*map(np.asarray, source._parts))[0])
         if not largest <= math.sqrt(1 + _SEMIDEFINITE):
             joint = np.block(
                 [[np.asarray(cov_x), np.asarray(cross)], [np.asarray(cross).T, np.asarray(cov_y)]]
@@ -202,34 +211,42 @@ def _covariance(name: str, value: ArrayLike) -> Float[Array, "d d"]:
             f"{name} must be positive definite, got a smallest eigenvalue of "
             f"{float(eigenvalues[0])!r}"
         )
-    return 0.5 * (matrix + matrix.T)
+    return jnp.asarray(0.5 * (host + host.T), float)
 
 
-def _whitened(source: GaussianSource) -> Float[Array, "dx dy"]:
+def _whitened(
+    covariance_x: Float[Any, "dx dx"],
+    covariance_y: Float[Any, "dy dy"],
+    cross_covariance: Float[Any, "dx dy"],
+) -> Float[Any, "dx dy"]:
     """Cross-covariance of the whitened pair."""
-    solve = jax.scipy.linalg.solve_triangular
-    left = solve(jnp.linalg.cholesky(source.covariance_x), source.cross_covariance, lower=True)
-    return solve(jnp.linalg.cholesky(source.covariance_y), left.T, lower=True).T
+    xp = namespace_of(cross_covariance)
+    solve = (scipy if xp is np else jax.scipy).linalg.solve_triangular
+    left = solve(xp.linalg.cholesky(covariance_x), cross_covariance, lower=True)
+    return solve(xp.linalg.cholesky(covariance_y), left.T, lower=True).T
 
 
-def _snapped(correlations: Float[Array, " d"], dimension: int) -> Float[Array, " d"]:
-    """Correlations, those within rounding of one replaced by one."""
-    return jnp.where(correlations >= 1 - _ROUNDING * dimension, 1.0, correlations)
+def _singular_values(*parts: Float[Any, "a b"]) -> Float[Any, " d"]:
+    return namespace_of(*parts).linalg.svd(_whitened(*parts), compute_uv=False)
 
 
-@jax.jit
-def _singular_values(source: GaussianSource) -> Float[Array, " d"]:
-    return jnp.linalg.svd(_whitened(source), compute_uv=False)
+def _correlations(*parts: Float[Any, "a b"]) -> Float[Any, " d"]:
+    """Canonical correlations, those within rounding of one replaced by one."""
+    found, dimension = _singular_values(*parts), max(parts[-1].shape)
+    return namespace_of(found).where(found >= 1 - _ROUNDING * dimension, 1.0, found)
 
 
-@jax.jit
-def _canonical_correlations(source: GaussianSource) -> Float[Array, " d"]:
-    return _snapped(_singular_values(source), max(source.cross_covariance.shape))
+_canonical_correlations = small_on_host(_correlations)
+
+
+@small_on_host
+def _mutual_information(*parts: Float[Any, "a b"]) -> Float[Any, ""]:
+    return _information(_correlations(*parts)).sum()
 
 
 @jax.jit
 def _canonical_maps(source: GaussianSource) -> tuple[Float[Array, "dx dx"], Float[Array, "dy dy"]]:
-    left, _, right = jnp.linalg.svd(_whitened(source), full_matrices=True)
+    left, _, right = jnp.linalg.svd(_whitened(*source._parts), full_matrices=True)
     chol_x, chol_y = (jnp.linalg.cholesky(c) for c in (source.covariance_x, source.covariance_y))
     return chol_x @ left, chol_y @ right.T
 
@@ -240,16 +257,17 @@ def _entropy(covariance: Float[Array, "d d"]) -> Float[Array, ""]:
     return 0.5 * (covariance.shape[0] * math.log(2 * math.pi * math.e) + log_determinant) / LN2
 
 
-def _information(rho: Float[Array, " d"]) -> Float[Array, " d"]:
+def _information(rho: Float[Any, " d"]) -> Float[Any, " d"]:
     r"""Information of scalar pairs of correlation rho in [0, 1], in bits.
 
     $-\tfrac12 \ln(1 - \rho^2)$ loses digits near rho = 0 unless log1p takes it, and near one unless
     $1 - \rho^2$ is a product: each formula is used on its own half.
     """
+    xp = namespace_of(rho)
     weak = rho < 0.5
-    near = log1p(-(jnp.where(weak, rho, 0.0) ** 2))
-    far = jnp.log(jnp.where(weak, 1.0, (1 - rho) * (1 + rho)))
-    return -0.5 * jnp.where(weak, near, far) / LN2
+    near = log1p(-(xp.where(weak, rho, 0.0) ** 2))
+    far = xp.log(xp.where(weak, 1.0, (1 - rho) * (1 + rho)))
+    return -0.5 * xp.where(weak, near, far) / LN2
 
 
 @jax.jit(static_argnames="shape")
@@ -261,7 +279,7 @@ def _sample(
     map_x, map_y = _canonical_maps(source)
     dx, dy = source.cross_covariance.shape
     pairs = min(dx, dy)
-    rho = jnp.zeros(dx).at[:pairs].set(_canonical_correlations(source))
+    rho = jnp.zeros(dx).at[:pairs].set(source.canonical_correlations)
     t = jax.random.normal(key_y, (*shape, dy))
     partner = jnp.zeros((*shape, dx)).at[..., :pairs].set(t[..., :pairs])
     s = rho * partner + jnp.sqrt((1 - rho) * (1 + rho)) * jax.random.normal(key_x, (*shape, dx))
@@ -273,7 +291,8 @@ def _discretise_pair(rho: float, cells: int, scale_x: float, scale_y: float) -> 
     edges = discretisation.normal_edges(cells)
     masses = discretisation.cell_probabilities(edges[:-1], edges[1:])
     points = discretisation.cell_moments(edges) / masses
-    information = float(_information(jnp.abs(jnp.asarray([rho])))[0])
+    with np.errstate(divide="ignore"):  # infinite at a correlation of one
+        information = float(_information(np.abs([rho]))[0])
     return discretisation.build(
         discretisation.bivariate_cells(rho, edges, edges),
         edges=(scale_x * edges, scale_y * edges),

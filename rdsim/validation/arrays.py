@@ -187,10 +187,13 @@ def not_empty(name: str, array: Any) -> Any:
     return array
 
 
-def broadcast(**arrays: jax.Array) -> list[jax.Array]:
+def broadcast(**arrays: jax.Array | np.ndarray) -> list[jax.Array]:
     """The checked arrays, each named, broadcast to one shape."""
     try:
-        return list(jnp.broadcast_arrays(*arrays.values()))
+        if is_traced(*arrays.values()):
+            return list(jnp.broadcast_arrays(*arrays.values()))
+        # On the host, since JAX would compile a program for these shapes.
+        return [jax.device_put(np.array(each)) for each in np.broadcast_arrays(*arrays.values())]
     except ValueError as error:
         shapes = " and ".join(str(array.shape) for array in arrays.values())
         raise ValueError(

@@ -7,17 +7,16 @@ relevances keep their digits: nothing is subtracted from one.
 All raise ValueError if a rate or a relevance is negative, or a correlation lies outside [-1, 1].
 """
 
-from typing import Final
+from typing import Any, Final
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, log1p, log_from_zero, safe_log2
+from rdsim.namespaces import namespace_of
 from rdsim.number_types import ArrayLike
 from rdsim.results import result
-from rdsim.transformations import least
+from rdsim.transformations import least, small_on_host
 
 _LONG: Final = 500.0  # bits, beyond which 4^(-R) may underflow
 _BELOW_ONE: Final = 0.9999999999999999  # the largest float64 below one, whose log1p(-x) is finite
@@ -190,116 +189,126 @@ def bottleneck_vector_gaussian_point(
     return _vector_gaussian_point(s, _correlations(correlations))
 
 
-def _correlations(correlations: ArrayLike) -> Float[Array, " n"]:
+def _correlations(correlations: ArrayLike) -> Float[Any, " n"]:
     """Check and sort, the strongest first."""
     r = validation.interval("correlations", correlations, low=-1.0, high=1.0, ndim=1)
-    return jnp.sort(jnp.abs(validation.not_empty("correlations", r)))[::-1]
+    return _descending(validation.not_empty("correlations", r))
 
 
-@jax.jit
-def _scalar_gaussian(R: Float[Array, "*grid"], r: Float[Array, "*grid"]) -> Float[Array, "*grid"]:
+@small_on_host
+def _descending(r: Float[Any, " n"]) -> Float[Any, " n"]:
+    xp = namespace_of(r)
+    return xp.sort(xp.abs(r))[::-1]
+
+
+def _scalar(R: Float[Any, "*grid"], r: Float[Any, "*grid"]) -> Float[Any, "*grid"]:
+    xp = namespace_of(R, r)
     # 1 - r^2 as a product keeps its digits where the correlation is close to one.
     unexplained, explained = (1 - r) * (1 + r), r * r
     # 1 - r^2 (1 - w) with w = 2^(-2R): by its distance from one if that is small, else as a sum.
-    distance = -explained * jnp.expm1(-2 * LN2 * R)
+    distance = -explained * xp.expm1(-2 * LN2 * R)
     small = distance < 0.5
-    near = log1p(-jnp.where(small, distance, 0.0))
+    near = log1p(-xp.where(small, distance, 0.0))
     # As a sum of logarithms only where 2^(-2R) may underflow: at r = 1 it is the sum that has slopes.
     long = R > _LONG
-    plain = jnp.log(unexplained + explained * jnp.exp2(-2 * jnp.where(small | long, 1.0, R)))
+    plain = xp.log(unexplained + explained * xp.exp2(-2 * xp.where(small | long, 1.0, R)))
     # r = 1 at an infinite rate is ln 0 + ln 0, which logaddexp would differentiate to NaN: taken out by hand.
-    finite = (unexplained > 0) | jnp.isfinite(R)
-    remaining = jnp.where(long & finite, log_from_zero(explained) - 2 * LN2 * R, 0.0)
-    logs = jnp.where(finite, jnp.logaddexp(log_from_zero(unexplained), remaining), -jnp.inf)
-    far = jnp.where(long, logs, plain)
-    return jnp.where(explained > 0, -0.5 * jnp.where(small, near, far) / LN2, 0.0)
+    finite = (unexplained > 0) | xp.isfinite(R)
+    remaining = xp.where(long & finite, log_from_zero(explained) - 2 * LN2 * R, 0.0)
+    logs = xp.where(finite, xp.logaddexp(log_from_zero(unexplained), remaining), -xp.inf)
+    far = xp.where(long, logs, plain)
+    return xp.where(explained > 0, -0.5 * xp.where(small, near, far) / LN2, 0.0)
 
 
-@jax.jit
-def _scalar_gaussian_rate(
-    v: Float[Array, "*grid"], r: Float[Array, "*grid"]
-) -> Float[Array, "*grid"]:
+def _scalar_rate(v: Float[Any, "*grid"], r: Float[Any, "*grid"]) -> Float[Any, "*grid"]:
+    xp = namespace_of(v, r)
     unexplained, explained = (1 - r) * (1 + r), r * r
-    divisor = jnp.where(explained > 0, explained, 1.0)
+    divisor = xp.where(explained > 0, explained, 1.0)
     # The rate is -log2(w) / 2. Below one bit w is had by its distance from one, which keeps the digits
     # of small relevances; above it by logarithms, which cannot underflow.
     small = v < 1
-    near = jnp.expm1(-2 * LN2 * jnp.where(small, v, 0.0)) / divisor
-    near = jnp.where(near > -1, log1p(jnp.maximum(near, -_BELOW_ONE)), -jnp.inf)
+    near = xp.expm1(-2 * LN2 * xp.where(small, v, 0.0)) / divisor
+    near = xp.where(near > -1, log1p(xp.maximum(near, -_BELOW_ONE)), -xp.inf)
     # w = 2^(-2I) (1 - (1 - r^2) 2^(2I)) / r^2.
-    large = jnp.where(small, 1.0, v)
-    lost = jnp.exp(2 * LN2 * large + log_from_zero(unexplained))
+    large = xp.where(small, 1.0, v)
+    lost = xp.exp(2 * LN2 * large + log_from_zero(unexplained))
     inside = lost < 1
-    far = jnp.where(inside, log1p(-jnp.where(inside, lost, 0.0)), -jnp.inf)
-    far = far - 2 * LN2 * large - jnp.log(divisor)
-    rate = -0.5 * jnp.where(small, near, far) / LN2
-    rate = jnp.where(rate >= 0, rate, 0.0)
-    return jnp.where(explained > 0, rate, jnp.where(v == 0, 0.0, jnp.inf))
+    far = xp.where(inside, log1p(-xp.where(inside, lost, 0.0)), -xp.inf)
+    far = far - 2 * LN2 * large - xp.log(divisor)
+    rate = -0.5 * xp.where(small, near, far) / LN2
+    rate = xp.where(rate >= 0, rate, 0.0)
+    return xp.where(explained > 0, rate, xp.where(v == 0, 0.0, xp.inf))
+
+
+_scalar_gaussian, _scalar_gaussian_rate = map(small_on_host, (_scalar, _scalar_rate))
 
 
 def _water_filled(
-    total: Float[Array, "*grid"], thresholds: Float[Array, " n"]
-) -> Float[Array, "*grid n"]:
+    total: Float[Any, "*grid"], thresholds: Float[Any, " n"]
+) -> Float[Any, "*grid n"]:
     """Water-filling over thresholds that ascend from 0: what each component gets of the total.
 
     With the first k components filled the level is (total + their thresholds) / k; the least of these
     levels over k is that of the components which are really filled.
     """
-    count = jnp.arange(1, thresholds.size + 1)
+    xp = namespace_of(total, thresholds)
+    count = xp.arange(1, thresholds.size + 1)
     # Why the least: filling one component too few or too many both give a level that is too high,
     # the former since the omitted one would take some of the total, the latter since its
     # threshold is above the level.
-    level = least((total[..., None] + jnp.cumsum(thresholds)) / count)
-    reached = jnp.isfinite(thresholds)
-    height = level[..., None] - jnp.where(reached, thresholds, 0.0)
+    level = least((total[..., None] + xp.cumsum(thresholds)) / count)
+    reached = xp.isfinite(thresholds)
+    height = level[..., None] - xp.where(reached, thresholds, 0.0)
     # The first component is filled as soon as the total is positive, in derivatives at zero too.
-    return jnp.where(reached & ((height > 0) | (count == 1)), height, 0.0)
+    return xp.where(reached & ((height > 0) | (count == 1)), height, 0.0)
 
 
-def _thresholds(log_values: Float[Array, " n"]) -> Float[Array, " n"]:
+def _thresholds(log_values: Float[Any, " n"]) -> Float[Any, " n"]:
     """Ascending values above the first; 0 for those as infinite as it."""
+    xp = namespace_of(log_values)
     same = log_values == log_values[0]
-    return jnp.where(same, 0.0, log_values - jnp.where(same, 0.0, log_values[0]))
+    return xp.where(same, 0.0, log_values - xp.where(same, 0.0, log_values[0]))
 
 
-@jax.jit
-def _vector_gaussian_rates(
-    R: Float[Array, "*grid"], r: Float[Array, " n"]
-) -> Float[Array, "*grid n"]:
+def _shared(R: Float[Any, "*grid"], r: Float[Any, " n"]) -> Float[Any, "*grid n"]:
     # A component enters at the level theta = 1 / gamma = (1 - r^2) / r^2 (thresholds in log2).
     thresholds = _thresholds((log_from_zero((1 - r) * (1 + r)) - 2 * log_from_zero(r)) / LN2)
     return 0.5 * _water_filled(2 * R, thresholds)
 
 
-@jax.jit
-def _rates_in_order(R: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid n"]:
-    order = jnp.argsort(-jnp.abs(r))
-    return _vector_gaussian_rates(R, jnp.abs(r)[order])[..., jnp.argsort(order)]
+@small_on_host
+def _rates_in_order(R: Float[Any, "*grid"], r: Float[Any, " n"]) -> Float[Any, "*grid n"]:
+    xp = namespace_of(R, r)
+    order = xp.argsort(-xp.abs(r))
+    return _shared(R, xp.abs(r)[order])[..., xp.argsort(order)]
 
 
-@jax.jit
-def _vector_gaussian(R: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid"]:
-    rate, r = jnp.broadcast_arrays(_vector_gaussian_rates(R, r), r)
-    return jnp.sum(_scalar_gaussian(rate, r), axis=-1)
+@small_on_host
+def _vector_gaussian(R: Float[Any, "*grid"], r: Float[Any, " n"]) -> Float[Any, "*grid"]:
+    xp = namespace_of(R, r)
+    rate, r = xp.broadcast_arrays(_shared(R, r), r)
+    return xp.sum(_scalar(rate, r), axis=-1)
 
 
-@jax.jit
-def _vector_gaussian_rate(v: Float[Array, "*grid"], r: Float[Array, " n"]) -> Float[Array, "*grid"]:
+@small_on_host
+def _vector_gaussian_rate(v: Float[Any, "*grid"], r: Float[Any, " n"]) -> Float[Any, "*grid"]:
+    xp = namespace_of(v, r)
     # At a common slope 2^(-2 I_i) is proportional to 1 - r_i^2, over the components that are described.
     log_left = log_from_zero((1 - r) * (1 + r)) / LN2
-    relevance, r = jnp.broadcast_arrays(0.5 * _water_filled(2 * v, _thresholds(log_left)), r)
-    filled = (relevance > 0) | (jnp.arange(r.shape[-1]) == 0)
+    relevance, r = xp.broadcast_arrays(0.5 * _water_filled(2 * v, _thresholds(log_left)), r)
+    filled = (relevance > 0) | (xp.arange(r.shape[-1]) == 0)
     # A component without correlation has no relevance to give, whatever rounding says.
-    rate = jnp.where(filled & (r > 0), _scalar_gaussian_rate(relevance, r), 0.0)
-    everything = -0.5 * jnp.sum(log_left)
-    return jnp.where((v >= everything) & (v > 0), jnp.inf, jnp.sum(rate, axis=-1))
+    rate = xp.where(filled & (r > 0), _scalar_rate(relevance, r), 0.0)
+    everything = -0.5 * xp.sum(log_left)
+    return xp.where((v >= everything) & (v > 0), xp.inf, xp.sum(rate, axis=-1))
 
 
-@jax.jit
-def _vector_gaussian_point(s: Float[Array, "*grid"], r: Float[Array, " n"]) -> BottleneckPoint:
+@small_on_host
+def _vector_gaussian_point(s: Float[Any, "*grid"], r: Float[Any, " n"]) -> BottleneckPoint:
+    xp = namespace_of(s, r)
     s = s[..., None]
     active = r * r > s
-    gamma = jnp.where(active, r * r / ((1 - r) * (1 + r)) * (1 - s) / s, 1.0)
-    rate = 0.5 * jnp.sum(safe_log2(gamma), axis=-1)
-    lost = 0.5 * jnp.sum(safe_log2(jnp.where(active, r * r / s, 1.0)), axis=-1)
+    gamma = xp.where(active, r * r / ((1 - r) * (1 + r)) * (1 - s) / s, 1.0)
+    rate = 0.5 * xp.sum(safe_log2(gamma), axis=-1)
+    lost = 0.5 * xp.sum(safe_log2(xp.where(active, r * r / s, 1.0)), axis=-1)
     return BottleneckPoint(relevance=rate - lost, complexity=rate)

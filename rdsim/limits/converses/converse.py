@@ -152,7 +152,7 @@ def retrieval_converse(
         least[here] = every.min(axis=0)[place]
         names[here] = np.array(list(each), object)[every.argmin(axis=0)][place]
     bound = np.clip(1 - least - _ROUNDING, 0.0, 1.0)
-    return RetrievalConverse(loss=jnp.asarray(bound), bound=tuple(names.ravel().tolist()))
+    return RetrievalConverse(loss=jnp.asarray(bound, float), bound=tuple(names.ravel().tolist()))
 
 
 def _rewards_of(

@@ -130,7 +130,7 @@ def _checked_rank_bounds(
     else:
         targets, sizes = np.broadcast_arrays(target, size)
         lower, upper = _bounds_by_size(targets, sizes, parsed, reach, by_rate)
-    return Certified(value=upper, lower=lower, upper=upper, tolerance=jnp.array(TOLERANCE))
+    return Certified(value=upper, lower=lower, upper=upper, tolerance=jnp.asarray(TOLERANCE, float))
 
 
 def _bounds_by_size(

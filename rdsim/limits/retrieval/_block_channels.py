@@ -84,7 +84,7 @@ def block_schemes(
 
     def evaluated(channels: np.ndarray) -> Schemes:
         if batch * types * scores <= block_score.HOST_SCORES:
-            losses, bits = _trial_losses(channels, *given, n, loss)
+            losses, bits = _trial_losses(channels, *given, n=n, loss=loss)
             return Schemes(losses, bits, channels)
         # Always the same number at a time, repeated if they are fewer: one compilation.
         count = len(channels)
@@ -184,6 +184,7 @@ def _trial_losses(
     letters: Int[Any, "n t"],
     counts: Int[Any, "t x"],
     p_type: Float[Any, " t"],
+    *,
     n: int,
     loss: RankLoss,
 ) -> tuple[Float[Any, "..."], Float[Any, "..."]]:
@@ -204,6 +205,6 @@ def _compiled_trial_losses(
 ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
     """`_trial_losses` of one channel after another, which needs the memory of one."""
     found: tuple[Array, Array] = jax.lax.map(
-        lambda channel: _trial_losses(channel, *given, n, loss), channels
+        lambda channel: _trial_losses(channel, *given, n=n, loss=loss), channels
     )
     return found

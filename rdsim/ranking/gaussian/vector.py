@@ -156,8 +156,8 @@ def vector_gaussian_rank_losses(
         raise ValueError(
             f"rates must have shape (..., {rho.size}) or be a number, got {bits.shape}"
         )
-    validation.not_empty("rates", jnp.asarray(bits))
-    validation.not_empty("log2_size", jnp.asarray(size))
+    validation.not_empty("rates", bits)
+    validation.not_empty("log2_size", size)
     queries = validation.integer("queries", queries, low=2 * _REPLICATES)
     confidence = float(validation.open_unit("confidence", confidence))
     bits = np.broadcast_to(bits, (*bits.shape[:-1], rho.size))
@@ -188,12 +188,11 @@ def vector_gaussian_rank_losses(
     # Points of one scrambling depend on each other; the means of independent scramblings do not: a Student interval
     # over these. The error of the contour integral is not random, and widens it.
     error_of_mean = means.std(axis=1, ddof=1) / math.sqrt(_REPLICATES)
-    half = (
-        scipy.stats.t.ppf(0.5 + 0.5 * confidence, _REPLICATES - 1) * error_of_mean + error[:, None]
-    )
+    student = scipy.special.stdtrit(_REPLICATES - 1, 0.5 + 0.5 * confidence)
+    half = student * error_of_mean + error[:, None]
     shape = (*batch, len(losses), *size.shape)
     value, lower, upper = (
-        jnp.asarray(np.moveaxis(np.clip(one, 0.0, 1.0).reshape(shape), len(batch), 0))
+        jnp.asarray(np.moveaxis(np.clip(one, 0.0, 1.0).reshape(shape), len(batch), 0), float)
         for one in (value, value - half, value + half)
     )
     return SampledLoss(value=value, lower=lower, upper=upper, confidence=confidence)
