@@ -226,11 +226,11 @@ def _whitened(
     return solve(xp.linalg.cholesky(covariance_y), left.T, lower=True).T
 
 
-def _singular_values(*parts: Float[Any, "a b"]) -> Float[Any, " d"]:
+def _singular_values(*parts: Any) -> Float[Any, " d"]:
     return namespace_of(*parts).linalg.svd(_whitened(*parts), compute_uv=False)
 
 
-def _correlations(*parts: Float[Any, "a b"]) -> Float[Any, " d"]:
+def _correlations(*parts: Any) -> Float[Any, " d"]:
     """Canonical correlations, those within rounding of one replaced by one."""
     found, dimension = _singular_values(*parts), max(parts[-1].shape)
     return namespace_of(found).where(found >= 1 - _ROUNDING * dimension, 1.0, found)
@@ -240,7 +240,7 @@ _canonical_correlations = small_on_host(_correlations)
 
 
 @small_on_host
-def _mutual_information(*parts: Float[Any, "a b"]) -> Float[Any, ""]:
+def _mutual_information(*parts: Any) -> Float[Any, ""]:
     return _information(_correlations(*parts)).sum()
 
 

@@ -13,7 +13,7 @@ import scipy
 from jaxtyping import Float
 
 from rdsim.information import LN2
-from rdsim.namespaces import namespace_of
+from rdsim.namespaces import namespace_of, on_host
 from rdsim.ranking.expectations.binomial_sums import (
     CERTAIN,
     RANKS,
@@ -152,6 +152,8 @@ def average_over_ties(
         return expected_value(log_z, log_M, _cumulative(losses), absent=0)
 
     tied = log_e > -xp.inf
+    if on_host(tied) and not tied.any():
+        return _without_ties(at, loss, log_a + log_M, log_M, cut)
     # So rare that the loss is linear in p, or underflows: its mean is its value at the midpoint.
     rare = tied & (log_M + xp.maximum(log_a, log_e) < _RARE)
     middle = xp.logaddexp(log_a, xp.where(rare, log_e, 0.0) - LN2)
@@ -177,6 +179,18 @@ def average_over_ties(
     averaged = share_inside * mean_inside + (1 - share_inside) * mean_beyond
     alone = xp.where(many, mean_beyond, at(xp.where(rare, middle, log_a) + log_M))
     return xp.where(tied & ~rare, averaged, alone)
+
+
+def _without_ties(
+    at: Callable[[Any], Any], loss: RankLoss, log_z: Any, log_M: Any, cut: float
+) -> Float[Any, "..."]:
+    """The loss at one z each, on the host: those beyond the cut and those below it apart."""
+    log_z, log_M = np.broadcast_arrays(log_z, log_M)
+    many = log_z >= math.log(cut)
+    found = np.array(at(np.where(many, -np.inf, log_z)))
+    if many.any():
+        found[many] = 1 - _mean_gain_beyond(loss, log_z[many], np.zeros(1), log_M[many])
+    return found
 
 
 def _mean_gain_beyond(

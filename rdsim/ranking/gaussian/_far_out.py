@@ -7,19 +7,12 @@ $e^{-hq/(2L)}$. Differences of large numbers are rewritten as quotients, so that
 """
 
 import math
-from functools import partial
 from typing import Final, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy
-from jax.scipy.special import log_ndtr, logsumexp
-from jaxtyping import Array, Float
 
 from rdsim.ranking.gaussian._near_origin import REACH, Points
-from rdsim.ranking.loss import RankLoss
-from rdsim.ranking.rank_distribution import weighted_loss
 
 _ACROSS: Final = 16  # nodes of the Gauss rule for q; the coarse quadrature has half as many
 
@@ -27,12 +20,12 @@ _ACROSS: Final = 16  # nodes of the Gauss rule for q; the coarse quadrature has 
 class FarNodes(NamedTuple):
     """Nodes of queries far out, whose axis is separated from the other coordinates."""
 
-    c2: float | Array
-    shrink: float | Array  # 1 - c^2
+    c2: float
+    shrink: float  # 1 - c^2
     w: Points  # squared lengths of queries, shape (w,)
     mass: Points  # their probabilities
     beyond: Points  # points sqrt(T) - m along the target's distance, m^2 = w (1-c^2)/c^2, (w, t)
-    step: float | Array  # their spacing
+    step: float  # their spacing
     across: Points  # nodes q of the chi-square distribution with n-1 degrees of freedom, (q,)
     log_across: Points  # ln of their weights
 
@@ -61,28 +54,24 @@ def chi_square_rule(n: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
     return 2 * half, vectors[0] ** 2
 
 
-@partial(jax.jit, static_argnames="loss")
-def far_loss(
-    far: FarNodes,
-    size: Float[Array, "..."],
-    loss: RankLoss,
-) -> tuple[Float[Array, "..."], Float[Array, ""]]:
-    """Sum the loss over the nodes of distant queries, and their weights.
+def far_targets(far: FarNodes) -> tuple[Points, Points]:
+    """Compute the weight of each node of distant queries, and ln of a competitor's probability to win there, shape (w, t).
 
     Each point is a mean over q of a normal density (the target's) and of a normal tail (a competitor's).
     """
     c2, shrink, w, mass, beyond, step, across, log_across = far
     w, delta = w[:, None, None], beyond[..., None]
-    L, m = jnp.sqrt(w / c2), jnp.sqrt(w * shrink / c2)
+    L, m = np.sqrt(w / c2), np.sqrt(w * shrink / c2)
     # T - m^2 with root T = m + delta, and the target's coordinate along the axis less m.
     excess = delta * (2 * m + delta)
-    along = jnp.sqrt((m + delta) ** 2 - across)
+    along = np.sqrt((m + delta) ** 2 - across)
     g = (excess - across) / (along + m)
-    log_density = -0.5 * g**2 - 0.5 * math.log(2 * math.pi) + jnp.log((m + delta) / along)
-    density = jnp.sum(jnp.exp(log_density + log_across), axis=-1)
+    log_density = -0.5 * g**2 - 0.5 * math.log(2 * math.pi) + np.log((m + delta) / along)
+    density = np.sum(np.exp(log_density + log_across), axis=-1)
     # h = L - s for s^2 = (1-c^2) T - q, by L^2 - s^2, in which L^2 (1-c^2)^2 = (1-c^2) m^2 cancels.
-    s = jnp.sqrt(shrink * (m + delta) ** 2 - across)
+    s = np.sqrt(shrink * (m + delta) ** 2 - across)
     h = (w * (2 - c2) - shrink * excess + across) / (L + s)
-    log_a = jnp.minimum(logsumexp(log_ndtr(-h) + log_across, axis=-1), 0.0)
-    weight = jnp.asarray(mass)[:, None] * step * density
-    return weighted_loss(weight, log_a, -jnp.inf, size, loss), jnp.sum(weight)
+    log_terms = scipy.special.log_ndtr(-h) + log_across
+    largest = log_terms.max(axis=-1)
+    log_a = largest + np.log(np.exp(log_terms - largest[..., None]).sum(axis=-1))
+    return mass[:, None] * step * density, np.minimum(log_a, 0.0)

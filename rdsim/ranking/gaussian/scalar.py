@@ -25,10 +25,10 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.information import at_most_one
 from rdsim.number_types import ArrayLike, Integer
-from rdsim.ranking.gaussian._far_out import FarNodes, chi_square_rule, far_loss, far_nodes
-from rdsim.ranking.gaussian._near_origin import NearNodes, near_loss, near_nodes
+from rdsim.ranking.gaussian._far_out import FarNodes, chi_square_rule, far_nodes, far_targets
+from rdsim.ranking.gaussian._near_origin import NearNodes, near_nodes, near_targets
 from rdsim.ranking.loss import Loss, parse_loss
-from rdsim.ranking.rank_distribution import expected_loss
+from rdsim.ranking.rank_distribution import expected_loss, weighted_loss
 from rdsim.results import result
 from rdsim.transformations import on_host
 
@@ -109,18 +109,19 @@ def gaussian_rank_loss(
         [_nodes(*pair, n, count, score) for count in (nodes, nodes // 2)]
         for pair in zip(c2[inside], shrink[inside], strict=True)
     ]
-    # One number of terms for all, so that the sums are compiled once.
-    terms = max((rule.terms for pair in rules for rule in pair), default=0)
 
-    def quadrature(rule: _Nodes) -> tuple[Array, Array]:
+    def quadrature(rule: _Nodes) -> tuple[np.ndarray, float]:
         """Sum the loss over the nodes; and how far their weights are from summing to one."""
-        value, total = jnp.zeros(size.shape), jnp.zeros(())
-        if rule.near:
-            value, total = near_loss(rule.near, n, size, parsed, terms)
-        if rule.far:
-            more = far_loss(rule.far, size, parsed)
-            value, total = value + more[0], total + more[1]
-        return at_most_one(value), jnp.abs(1 - total)
+        value, total = np.zeros(size.shape), 0.0
+        for targets in (
+            near_targets(rule.near, n) if rule.near else None,
+            far_targets(rule.far) if rule.far else None,
+        ):
+            if targets is not None:
+                weight, log_a = targets
+                value += weighted_loss(weight, log_a, -np.inf, np.asarray(size), parsed)
+                total += float(weight.sum())
+        return at_most_one(value), abs(1 - total)
 
     values, errors, remaining = [], [], iter(rules)
     for index in range(c2.size):
@@ -129,47 +130,40 @@ def gaussian_rank_loss(
             fine, missing = quadrature(fine_rule)
             coarse, _ = quadrature(coarse_rule)
             values.append(fine)
-            errors.append(missing + jnp.abs(fine - coarse))
+            errors.append(missing + np.abs(fine - coarse))
         else:
             # Independent descriptions all tie; a description that is the query itself always wins.
             log_e = 0.0 if c2[index] == 0 else -math.inf
-            values.append(expected_loss(size, parsed, log_a=-math.inf, log_e=log_e))
-            errors.append(jnp.zeros(size.shape))
+            tied = expected_loss(size, parsed, log_a=-math.inf, log_e=log_e)
+            values.append(np.asarray(tied))
+            errors.append(np.zeros(size.shape))
     shape = (*bits.shape, *size.shape)
-    return QuadratureLoss(
-        value=jnp.reshape(jnp.stack(values), shape), error=jnp.reshape(jnp.stack(errors), shape)
-    )
+    value, error = (jnp.asarray(np.reshape(each, shape), float) for each in (values, errors))
+    return QuadratureLoss(value=value, error=error)
 
 
 class _Nodes(NamedTuple):
-    """Nodes by the distance of x/c from the origin, None where there are none; and Poisson terms."""
+    """Nodes by the distance of x/c from the origin, None where there are none."""
 
     near: NearNodes | None
     far: FarNodes | None
-    terms: int
 
 
 def _nodes(c2: float, shrink: float, n: int, count: int, score: str) -> _Nodes:
-    """Choose the nodes of w, and of the target's distance at each.
-
-    A node of one kind keeps its index in the other, without weight, so that all arrays have one shape
-    and are compiled once.
-    """
+    """Choose the nodes of w, and of the target's distance at each."""
     w, mass = _query_rule(n, count)
     # Nodes far out, of no weight, would need more terms of the mixtures.
     w = np.minimum(w, w[mass > _LIGHTEST].max())
     if score == "conditional_density":
-        all_near, terms = near_nodes(mass, shrink, np.zeros_like(w), w * c2, n, count)
-        return _Nodes(all_near, None, terms)
+        return _Nodes(near_nodes(mass, shrink, np.zeros_like(w), w * c2, n, count), None)
     distant = w > c2 * max(_FAR**2, _FAR_LETTERS * n)
-    near, far, terms = None, None, 0
+    near, far = None, None
     if not distant.all():
-        kept, weight = np.where(distant, w[~distant][0], w), np.where(distant, 0.0, mass)
-        near, terms = near_nodes(weight, shrink, kept * shrink / c2, kept / c2, n, count)
+        kept = w[~distant]
+        near = near_nodes(mass[~distant], shrink, kept * shrink / c2, kept / c2, n, count)
     if distant.any():
-        kept, weight = np.where(distant, w, w[distant][0]), np.where(distant, mass, 0.0)
-        far = far_nodes(c2, shrink, kept, weight, n, count)
-    return _Nodes(near, far, terms)
+        far = far_nodes(c2, shrink, w[distant], mass[distant], n, count)
+    return _Nodes(near, far)
 
 
 def _query_rule(n: int, count: int) -> tuple[np.ndarray, np.ndarray]:
