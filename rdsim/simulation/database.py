@@ -16,7 +16,7 @@ from jaxtyping import Array, Int, Key
 from rdsim import validation
 from rdsim.codes.codebook import MAX_CODEWORDS, MAX_NUMBER
 from rdsim.codes.letter_tables import LetterTable, distortion_table, letter_table
-from rdsim.information import information_density
+from rdsim.information import density_bits
 from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import Loss, RankLoss, parse_losses
@@ -136,7 +136,7 @@ def score_table(through: np.ndarray, n: int) -> LetterTable:
 
     A pair that cannot occur scores so low that n - 1 others cannot make up for it.
     """
-    density = np.asarray(information_density(jnp.asarray(through)))
+    density = density_bits(through)
     possible = through > 0
     top = np.where(possible, density, -np.inf).max(axis=1, keepdims=True)
     bottom = np.where(possible, density, np.inf).min(axis=1, keepdims=True)

@@ -103,14 +103,14 @@ def score_sums(
     largest = np.abs(table).max() or 1.0
     steps = np.array([_common_step(table[kinds], possible[kinds], largest) for kinds in present])
     sums = ScoreSums(
-        values=jnp.asarray(table),
-        probabilities=jnp.asarray(p),
-        counts=jnp.asarray(number),
-        log_mass=jnp.asarray(log_mass),
-        threshold=jnp.asarray(np.broadcast_to(t, shape).reshape(-1)),
-        step=jnp.asarray(steps[label.ravel()]),
-        lowest=jnp.asarray(number @ low),
-        highest=jnp.asarray(number @ high),
+        values=jnp.asarray(table, float),
+        probabilities=jnp.asarray(p, float),
+        counts=jnp.asarray(number, float),
+        log_mass=jnp.asarray(log_mass, float),
+        threshold=jnp.asarray(np.broadcast_to(t, shape).reshape(-1), float),
+        step=jnp.asarray(steps[label.ravel()], float),
+        lowest=jnp.asarray(number @ low, float),
+        highest=jnp.asarray(number @ high, float),
     )
     return sums, shape
 

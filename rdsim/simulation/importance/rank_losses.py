@@ -20,7 +20,7 @@ import scipy
 from jaxtyping import Array, Float, Key
 
 from rdsim import validation
-from rdsim.information import LN2, information_density
+from rdsim.information import LN2, density_bits
 from rdsim.number_types import ArrayLike, Integer, PRNGKey
 from rdsim.ranking.block_score import through_channel
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
@@ -84,7 +84,7 @@ def importance_loss(
     size = validation.log2_size(log2_size)
     # Letters without mass are never drawn, and a pair that cannot occur has the weight zero under every tilt.
     through = through[through.sum(axis=1) > 0]
-    score = np.asarray(information_density(jnp.asarray(through)))
+    score = density_bits(through)
     possible = through > 0
     density = np.where(possible, score, 0.0)
 
