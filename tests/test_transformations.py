@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rdsim import transformations
+from rdsim.namespaces import namespace_of
 from rdsim.root_finding import bisect
 from rdsim.transformations import ComputesOnHostError, NotDifferentiableError
 
@@ -124,3 +125,22 @@ def test_what_falls_infinitely_fast_is_zero_and_no_nan():
     assert transformations.falling(jnp.array(0.3)) == 0.0
     slope = jax.grad(lambda x: jnp.where(x > 0, x, 1.0 + transformations.falling(x)))
     assert (slope(0.5), slope(0.0)) == (1.0, -transformations.STEEPEST)
+
+
+@transformations.small_on_host
+def root_of_product(x, y):
+    return namespace_of(x, y).sqrt(x) * y
+
+
+def test_a_small_formula_compiles_nothing_and_is_compiled_where_it_is_traced_or_large(caplog):
+    small, large, three = np.array([4.0, 9.0]), np.full(2**14, 4.0), jnp.array(3.0)
+    with jax.log_compiles():
+        found = root_of_product(small, three)
+    assert not [record for record in caplog.records if "XLA compilation" in record.getMessage()]
+    assert isinstance(found, jax.Array)
+    assert found.tolist() == [6.0, 9.0]
+    with jax.log_compiles():
+        assert float(root_of_product(large, 3.0)[-1]) == 6.0
+    assert [record for record in caplog.records if "XLA compilation" in record.getMessage()]
+    assert float(jax.grad(root_of_product)(4.0, 3.0)) == 0.75
+    assert jnp.isnan(root_of_product(-1.0, 1.0))

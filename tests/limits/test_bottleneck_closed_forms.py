@@ -16,6 +16,7 @@ from rdsim.limits.bottleneck import (
     bottleneck_vector_gaussian,
     bottleneck_vector_gaussian_point,
     bottleneck_vector_gaussian_rate,
+    bottleneck_vector_gaussian_rates,
 )
 
 RATES = np.array([0.0, 1e-200, 1e-12, 1e-3, 0.4, 1.0, 3.0, 10.0])
@@ -232,3 +233,21 @@ def test_C10_closed_forms_need_float64():
     ):
         with jax.enable_x64(False), pytest.raises(RuntimeError, match="needs float64"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("function", "argument"),
+    [
+        (bottleneck_vector_gaussian, "rate"),
+        (bottleneck_vector_gaussian_rates, "rate"),
+        (bottleneck_vector_gaussian_rate, "relevance"),
+    ],
+)
+def test_of_gaussian_vectors_numpy_finds_what_a_program_finds(function, argument, caplog):
+    function([0.5], **{argument: 1.0})
+    given = np.array([[0.0, 1e-9, 0.3], [2.0, 40.0, 600.0]])
+    with jax.log_compiles():
+        found = function((0.3, -0.9, 0.0, 0.6), **{argument: given})
+    assert not [record for record in caplog.records if "XLA compilation" in record.getMessage()]
+    compiled = jax.jit(lambda x: function((0.3, -0.9, 0.0, 0.6), **{argument: x}))(given)
+    np.testing.assert_allclose(found, compiled, rtol=1e-13, atol=1e-300)

@@ -1,5 +1,6 @@
 """C1 for Gaussian scalars: against plain double integrals, blocks of letters and simulation."""
 
+import jax
 import numpy as np
 import pytest
 import scipy.integrate
@@ -145,3 +146,11 @@ def test_C1_gaussian_bad_input_is_named(change, message):
     arguments = {"correlation": 0.9, "log2_size": 3.0, "loss": "error", "n": 2} | change
     with pytest.raises(ValueError, match=message):
         gaussian_rank_loss(**arguments)
+
+
+def test_a_loss_of_new_shapes_compiles_nothing(caplog):
+    gaussian_rank_loss(0.5, 2.0, "error", n=1, nodes=32)
+    with jax.log_compiles():
+        for n, loss in ((2, "reciprocal_rank"), (9, "dcg"), (300, ("miss", 4))):
+            gaussian_rank_loss(0.9, [4.0, 30.0], loss, n=n, rate=[0.0, 0.05, 2.0], nodes=32 + n)
+    assert not [record for record in caplog.records if "XLA compilation" in record.getMessage()]
