@@ -7,7 +7,8 @@ $$\mathrm{recall} \le \gamma t + \sum_k \varphi_\gamma(B_k), \qquad
 
 at most N times the concave hull of the points $(P(B), \varphi_\gamma(B))$ at 1/N for N codewords, and at most the
 hull of $(-\log_2 P(B), \varphi_\gamma(B)/P(B))$ at R for codewords of entropy R. Encoders that draw the codeword are covered:
-$\varphi_\gamma$ is convex and homogeneous, so that a function of the items with values in [0, 1] is a mean of sets.
+$\varphi_\gamma$ is convex and homogeneous, so that a function of the items with values in [0, 1] is a mean of sets. For the same
+reason it is subadditive: no code exceeds the sum of phi over all items, each a set of its own.
 """
 
 import functools
@@ -36,12 +37,14 @@ class _Sets(NamedTuple):
         mass: P(B), shape (S,).
         thresholds: gamma, shape (G,).
         excess: phi, shape (G, S).
+        stored: sum of phi over all sets of one item, shape (G,).
 
     """
 
     mass: Reals
     thresholds: Reals
     excess: Reals
+    stored: Reals
 
 
 def covered(joint: Reals, letters: int) -> bool:
@@ -63,11 +66,9 @@ def reward(joint: Reals, letters: int, bits: float, recalls: Recalls, rate: str)
     """
     sets = _listed(joint.tobytes(), joint.shape, letters)
     if rate == "fixed_length":
-        # 2^R is rounded down to whole codewords, after an allowance for the rounding of R. Beyond
-        # the number of items the bound need not grow: phi is convex and homogeneous, hence
-        # subadditive, so that no code exceeds the sum of phi over single items, which the hull
-        # allows for from that many codewords on.
-        codewords = float(min(math.floor(2.0 ** min(bits, 60.0) * (1 + 1e-12)), len(sets.mass) + 1))
+        # 2^R is rounded down to whole codewords, after an allowance for the rounding of R; beyond 2^60 of them the sum over
+        # single items is less than any hull.
+        codewords = float(math.floor(2.0 ** min(bits, 60.0) * (1 + 1e-12)))
         # The empty set, with mass and excess zero, is the end of the hull for many codewords.
         mass = np.append(0.0, sets.mass)
         most = [
@@ -82,7 +83,8 @@ def reward(joint: Reals, letters: int, bits: float, recalls: Recalls, rate: str)
             # More bits than needed do no harm: the hull does not fall.
             x, y = np.append(length, longest), np.append(known, known.max())
             most.append(_hull_at(x, y, min(bits, longest)))
-    lines = np.array(most) + np.exp(recalls.log_t)[:, None] * sets.thresholds
+    most = np.minimum(most, sets.stored)
+    lines = most + np.exp(recalls.log_t)[:, None] * sets.thresholds
     return float(recalls.weight @ np.minimum(lines.min(axis=1), 1.0))
 
 
@@ -104,7 +106,8 @@ def _listed(buffer: bytes, shape: tuple[int, int], letters: int) -> _Sets:
     thresholds = np.union1d([0.0, 1.0], corners[places])
     product = mass[:, None] * px
     excess = [np.maximum(both - gamma * product, 0.0).sum(axis=1) for gamma in thresholds]
-    return _Sets(mass, thresholds, np.array(excess))
+    single = subsets.sum(axis=1) == 1
+    return _Sets(mass, thresholds, np.array(excess), np.array(excess)[:, single].sum(axis=1))
 
 
 def _hull_at(x: Reals, y: Reals, at: float) -> float:
