@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdsim import limits, sources
-from rdsim.limits.retrieval.items import _ranks
+from rdsim.limits.retrieval.items import _programme, _ranks
 from rdsim.limits.retrieval.items._alternation import alternated
 from rdsim.limits.retrieval.items._pricing import best_strategies, interpolated
 from rdsim.limits.retrieval.items._programme import evaluated, optimum, programme
@@ -485,3 +485,35 @@ def test_C25_bad_input_is_refused_by_name(change, message):
     arguments = {"source": DSBS, "log2_size": 4.0, "loss": RECIPROCAL, "slopes": [0.1]} | change
     with pytest.raises(ValueError, match=message):
         limits.retrieval_curve(**arguments)
+
+
+@pytest.mark.parametrize("encoder", ["shared", "joint"])
+def test_C25_a_bit_that_is_worth_less_than_the_rewards_are_known_to_is_spent_at_once(
+    encoder, monkeypatch
+):
+    """Nothing is solved where all bits are worth half of that, and the line below holds for the slopes that are."""
+    curve = limits.retrieval_curve(TERNARY, 10.0, RECIPROCAL, [0.01, 0.003], encoder=encoder)
+
+    def solved(*_arguments):
+        raise AssertionError("a slope was solved that can tell nothing")
+
+    problem = curve.programme()
+    whole, _ = evaluated(problem, np.diag(problem.queries.py))
+    slope = 0.5 * (_programme.earned_if_stored(problem) - whole + 1e-13) / float(curve.stored_rate)
+    monkeypatch.setattr(_programme, "_by_strategies", solved)
+    flat = limits.retrieval_curve(TERNARY, 10.0, RECIPROCAL, [slope], encoder=encoder)
+    assert flat.rate.upper[0] == pytest.approx(float(flat.stored_rate), rel=1e-12, abs=0)
+    assert flat.loss[0] == pytest.approx(1 - whole, rel=0, abs=1e-12)
+    assert not bool(flat.rate.converged[0])
+    line = flat.rate.lower[0] - (curve.loss - flat.loss[0]) / slope
+    assert (line <= curve.rate.lower).all()
+
+
+def test_C25_the_gap_of_a_tiny_slope_is_what_the_rewards_leave_open():
+    slope = 1e-8
+    curve = limits.retrieval_curve(TERNARY, 10.0, RECIPROCAL, [slope])
+    problem = curve.programme()
+    whole, _ = evaluated(problem, np.diag(problem.queries.py))
+    told = _programme.earned_if_stored(problem) - whole
+    assert 1e-11 < told < 1e-8
+    assert float(curve.rate.gap[0]) <= (2 * told + 2e-13) / slope

@@ -62,6 +62,9 @@ _FINEST: Final = 144
 """Groups a class has at most."""
 _ROUNDING: Final = 5e-14
 """Rounding of a reward, a sum of some hundred numbers of probabilities that are rounded to 1e-14."""
+_TOLD: Final = 2.0
+"""Multiple of the difference between the tables of rewards from below and from above down to which the gap of a slope is
+closed: by finer tangents it would fall to once the difference, in ten times the time."""
 
 
 class Optimum(NamedTuple):
@@ -114,7 +117,13 @@ def optimum(
     channels = [queries.py[None], letters]
     # Nobody earns more than the stored letter, and that at no cost.
     bounds = [earned_if_stored(problem)]
-    if bound is not None:
+    whole, nats = evaluated(problem, letters)
+    # What items earn that are stored whole is known to so much: no gap can be told below that, at no slope.
+    blurred = bounds[0] - whole
+    enough = max(tolerance * slope, _TOLD * blurred, 2 * _ROUNDING)
+    if bounds[0] - (whole - multiplier * nats) <= enough:
+        pass  # all of the rate is worth less than that, so that the stored letter is the answer
+    elif bound is not None:
         channels.append(_by_alternation(problem, multiplier))
         bounds.append(bound)
     elif len(queries.direction) == 1:
@@ -131,17 +140,15 @@ def optimum(
         more, above = _by_posteriors(problem, multiplier, tolerance)
         channels += more
         bounds.append(above)
-    elif len(queries.direction) > 1:
+    else:
         for found, above in _by_strategies(problem, multiplier, tolerance):
             bounds.append(above)
             if not (found.sum(axis=0) > 0).all():
                 continue  # it did not converge, and forgot a letter
             channels.append(found)
             reward, nats = evaluated(problem, found)
-            if min(bounds) - (reward - multiplier * nats) <= tolerance * slope:
+            if min(bounds) - (reward - multiplier * nats) <= enough:
                 break
-    else:
-        bounds.append(problem.rewards.above.whole)
     # Where a solver did not converge a channel may have forgotten a letter: it cannot be scaled to the masses P(y).
     channels = [each for each in channels if (each.sum(axis=0) > 0).all()]
     points = [evaluated(problem, channel) for channel in channels]

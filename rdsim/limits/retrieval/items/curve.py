@@ -169,7 +169,8 @@ def retrieval_curve(
         log2_size: log2 M in [1, 1000], a scalar. Losses are accurate to 1e-13 of one, so that
             nothing is said about rewards below that.
         loss: "error", "reciprocal_rank", ("miss", K) or "dcg".
-        slopes: reward a bit, > 0, shape (S,).
+        slopes: reward a bit, > 0, shape (S,). The gap falls to no less than what the tables of rewards leave open, some 1e-9 for MRR and
+            DCG and 1e-13 for the error, over the slope: where a whole item's bits are worth less than that, the answer is items stored whole.
         encoder: "shared" for one encoder for all items, exact; "joint" for a converse for every
             encoder, those included that see the whole database.
         tolerance: certified gap to reach, bits.
