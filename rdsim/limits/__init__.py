@@ -25,11 +25,20 @@ from rdsim.limits.converses import *
 from rdsim.limits.rank_distortion import *
 from rdsim.limits.rate_distortion import *
 from rdsim.limits.retrieval import *
+from rdsim.limits.sandwich import RetrievalBounds, retrieval_bounds
 from rdsim.limits.shift import *
 from rdsim.limits.side_information import *
 from rdsim.limits.time_sharing import time_shared_loss
 
-__all__ = ["Curve", "RateCurve", "closed_forms", "finite_blocklength", "time_shared_loss"]
+__all__ = [
+    "Curve",
+    "RateCurve",
+    "RetrievalBounds",
+    "closed_forms",
+    "finite_blocklength",
+    "retrieval_bounds",
+    "time_shared_loss",
+]
 __all__ += bottleneck.__all__
 __all__ += converses.__all__
 __all__ += rank_distortion.__all__

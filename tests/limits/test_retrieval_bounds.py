@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rdsim import limits, ranking, sources
 from rdsim.limits.retrieval._block_channels import Schemes, best_schemes, block_schemes
-from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds
+from rdsim.limits.sandwich import RetrievalBounds, retrieval_bounds
 from rdsim.ranking.block_score import block_loss
 from rdsim.ranking.loss import parse_loss
 from rdsim.sources.gaussian_pairs import gaussian
@@ -134,13 +134,28 @@ def test_C12_the_gap_a_letter_falls_towards_the_identification_limit():
 
 
 def test_C12_gaussian_source():
-    bounds = retrieval_bounds(gaussian(0.9), 5.0, "error", n=4)
+    D = np.array([0.4, 0.6, 0.8, 1 - 2.0**-5])
+    bounds = retrieval_bounds(gaussian(0.9), 5.0, "error", n=4, distortion=D)
     assert_is_a_sandwich(bounds)
-    D = float(bounds.distortion[10])
-    relevance = float(limits.rank_rate(5.0, "error", distortion=D).lower) / 4
-    rate = float(bounds.lower[10]) / 4
-    back = -0.5 * np.log2(1 - 0.81 * (1 - 2 ** (-2 * rate)))
-    np.testing.assert_allclose(back, relevance, rtol=1e-9)
+    lower = np.asarray(bounds.lower)[:-1]
+    relevance = np.asarray(limits.rank_rate(5.0, "error", distortion=D[:-1]).lower) / 4
+    # C4's bits keep so much about the query, and half-spaces ask for more.
+    assert (-0.5 * np.log2(1 - 0.81 * (1 - 2 ** (-2 * lower / 4))) > 1.02 * relevance).all()
+    assert lower[-1] > 1.2 * 4 * limits.bottleneck_gaussian_rate(0.9, relevance=relevance[-1])
+    # The bits are those at which the converse for all systems reaches the loss, and no more than these.
+    source = sources.vector_gaussian(np.eye(4), np.eye(4), 0.9 * np.eye(4))
+    for part, sign in ((0.995, 1), (1.0, 1), (1.005, -1)):
+        found = limits.retrieval_converse(
+            source, 5.0, "error", bits=part * lower, rate="information", encoder="joint"
+        )
+        assert (sign * (np.asarray(found.loss) - D[:-1]) > -1e-4).all()
+    # Below the loss of items that are stored whole no bits suffice, and C4 alone does not know that.
+    stored = float(ranking.gaussian_rank_loss(0.9, 5.0, "error", n=4).value)
+    out, near = retrieval_bounds(
+        gaussian(0.9), 5.0, "error", n=4, distortion=[stored - 1e-4, stored + 1e-4]
+    ).lower
+    assert np.isinf(out)
+    assert np.isfinite(near)
 
 
 def test_C12_out_of_reach_and_free():
@@ -186,17 +201,29 @@ def test_C12_bounds_need_float64():
 @pytest.mark.parametrize("near_one", [1e-3, 1e-6, 1e-10, 1e-14])
 def test_C12_the_converse_of_a_nearly_exact_gaussian_pair_keeps_its_digits(near_one):
     """Against the inverse bottleneck in 60 digits: a converse above the truth is none."""
-    rho, size, D = 1 - near_one, 14.0, np.array([0.02, 0.2, 0.6])
-    found = limits.retrieval_bounds(
-        sources.gaussian(rho), size, "reciprocal_rank", n=1, distortion=D
+    rho, size, D = 1 - near_one, 14.0, np.array([0.02, 0.2, 0.6, 0.9])
+    found = np.asarray(
+        limits.retrieval_bounds(
+            sources.gaussian(rho), size, "reciprocal_rank", n=1, distortion=D
+        ).lower
     )
-    relevance = np.asarray(limits.rank_rate(size, "reciprocal_rank", distortion=D).lower)
+    relevance = limits.rank_rate(size, "reciprocal_rank", distortion=D).lower
+    bottleneck = np.asarray(limits.bottleneck_gaussian_rate(rho, relevance=relevance))
+    stored = float(ranking.gaussian_rank_loss(rho, size, "reciprocal_rank").value)
+    exact = []
     with decimal.localcontext(prec=60):
         square = decimal.Decimal(rho) ** 2
-        for bits, lower in zip(relevance, np.asarray(found.lower), strict=True):
+        for bits in np.asarray(relevance):
             left = 1 - (1 - decimal.Decimal(2) ** (-2 * decimal.Decimal(float(bits)))) / square
-            exact = float(-left.ln() / decimal.Decimal(4).ln()) if left > 0 else np.inf
-            assert lower == pytest.approx(exact, rel=1e-11, abs=0)
+            exact.append(float(-left.ln() / decimal.Decimal(4).ln()) if left > 0 else np.inf)
+    np.testing.assert_allclose(bottleneck, exact, rtol=1e-11, atol=0)
+    assert (found[stored > D] == np.inf).all()
+    reached = stored <= D
+    assert reached.any() or near_one == 1e-3
+    # Half-spaces raise it, but closer to one than 1e-6 they are not computed.
+    if near_one < 1e-6:
+        np.testing.assert_allclose(found[reached], bottleneck[reached], rtol=1e-11, atol=0)
+    assert (found >= bottleneck * (1 - 1e-11)).all()
 
 
 def test_C12_encoders_of_whole_databases_need_half_the_bits_of_a_single_channel():

@@ -6,7 +6,7 @@ import scipy.optimize
 from scipy.special import entr, expit
 
 from rdsim import sources
-from rdsim.limits.retrieval.bounds import retrieval_bounds
+from rdsim.limits.sandwich import retrieval_bounds
 
 RECIPROCAL = "reciprocal_rank"
 TERNARY = np.array([[0.25, 0.05, 0.02], [0.03, 0.2, 0.1], [0.02, 0.05, 0.28]])

@@ -24,12 +24,21 @@ from typing import Final
 import numpy as np
 import scipy
 
+from rdsim.limits.converses import _information
 from rdsim.limits.converses._code_lengths import Codewords
-from rdsim.limits.converses._recalls import Reals, Recalls
+from rdsim.limits.converses._recalls import Reals, Recalls, ranks
 from rdsim.limits.converses._tails import Tails
+from rdsim.ranking.loss import RankLoss
 
 EXACTLY: Final = 1e-10
 """By how much unequal codewords may pass equal ones where these are reported as the best."""
+_ROUNDS: Final = 4
+"""Steps of Newton's method at most. The bits of the rank rate are a third too few at most, and each step about squares
+what is left of that: two are usual."""
+_NEAR: Final = 1e-3
+"""Relative size of a step after which no further one is made: it would raise the bits by less than 1e-5 of them."""
+_ROUNDING: Final = 1e-12
+"""Added to a reward for its rounding."""
 
 
 def codewords(correlation: float) -> Codewords:
@@ -53,3 +62,43 @@ def equal_codewords(correlation: float, bits: float, recalls: Recalls) -> float:
     a, row = -scipy.special.ndtri_exp(recalls.log_t), np.zeros(recalls.log_t.shape, int)
     found = _tails(correlation, np.array([bits])).exceed(a, row)
     return float(recalls.weight @ found)
+
+
+def half_space_bits(
+    correlation: float, size: float, loss: RankLoss, distortion: Reals, bits: Reals
+) -> Reals:
+    r"""Raise lower bounds on the information that losses need to those of half-spaces, joint encoders too.
+
+    A line of `_information` bounds the recall of a share at all numbers of bits, growing by $\lambda \ln 2$ with
+    each, and so does their mean the reward: where it reaches 1 - D is a lower bound, for whichever bits the line was
+    chosen. The reward is at most the least of all lines, a concave function of the bits, so that Newton's method comes
+    from below and is never too high.
+
+    Args:
+        correlation: rho > 0 of each coordinate of query and item, whatever their number is.
+        size: log2 M.
+        loss: rank loss.
+        distortion: losses D, shape (D,).
+        bits: lower bounds from where to begin, shape (D,). Those that are zero or infinite stay what they are.
+
+    Returns:
+        Bits an item, no smaller than the given ones, shape (D,).
+
+    """
+    found = np.array(bits, float)
+    open_ = np.flatnonzero((found > 0) & np.isfinite(found))
+    if correlation > _information.MOST_CORRELATION:
+        return found
+    recalls, rest = ranks(size, loss)
+    items = partial(_information.Items, correlation)
+    log_t, wanted = recalls.chosen_shares(), 1.0 - distortion - rest
+    for _ in range(_ROUNDS):
+        lines = _information.information(items, found[open_], log_t)
+        each = np.array([line.tangent(recalls) for line in lines]).reshape(-1, 2)
+        missing = wanted[open_] - each[:, 0] - _ROUNDING
+        # A line that is level, or already above the wanted reward, says nothing.
+        rising = (missing > 0) & (each[:, 1] > 0)
+        open_, step = open_[rising], missing[rising] / each[rising, 1]
+        found[open_] += step
+        open_ = open_[step > _NEAR * found[open_]]
+    return found

@@ -8,6 +8,7 @@ The supremum over lists of a share s is a function U(s); that over all s is its 
 the slope of the hull there.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from rdsim.information import LN2
 from rdsim.limits._supporting_lines import lower_hull
-from rdsim.limits.converses._recalls import Reals
+from rdsim.limits.converses._recalls import Reals, Recalls
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,33 @@ class Lines:
         log_t: shares for which the lines were chosen, ln t, increasing, shape (T,).
         log_gamma: ln of the slopes, shape (T,).
         height: value at t = 0, shape (T,).
+        multiplier: lambda, recall a nat, shape (T,): the same line for R' bits is higher by lambda (R' - R) ln 2.
 
     """
 
     log_t: Reals
     log_gamma: Reals
     height: Reals
+    multiplier: Reals
 
     def at(self, log_t: Reals) -> Reals:
         """Return the lower of the two lines chosen for the neighbouring shares: a bound at any share."""
+        return self._lower(log_t)[0]
+
+    def tangent(self, recalls: Recalls) -> tuple[float, float]:
+        """Bound a mean of recalls by a line in the bits, which holds at all of them: its value at R, and its slope a bit."""
+        value, multiplier = self._lower(recalls.log_t)
+        # A recall of one needs no line, and does not grow with the bits.
+        slope = np.where(value < 1, multiplier * LN2, 0.0)
+        return float(recalls.weight @ value), float(recalls.weight @ slope)
+
+    def _lower(self, log_t: Reals) -> tuple[Reals, Reals]:
+        """Return the lower of the two lines that are chosen for the neighbouring shares, and its multiplier."""
         right = np.clip(np.searchsorted(self.log_t, log_t), 0, self.log_t.size - 1)
         left = np.maximum(right - 1, 0)
-        both = [np.exp(log_t + self.log_gamma[i]) + self.height[i] for i in (left, right)]
-        return np.asarray(np.clip(np.minimum(*both), 0.0, 1.0))
+        low, high = (np.exp(log_t + self.log_gamma[i]) + self.height[i] for i in (left, right))
+        multiplier = np.where(low < high, self.multiplier[left], self.multiplier[right])
+        return np.clip(np.minimum(low, high), 0.0, 1.0), multiplier
 
 
 MOST_CORRELATION: Final = 1 - 1e-6
@@ -50,14 +65,22 @@ MOST_CORRELATION: Final = 1 - 1e-6
 LEAST_MULTIPLIER: Final = 3e-4
 """Least lambda, recall a nat. At a smaller one the integrals need finer steps, and the bound says nothing
 below thousands of bits."""
-_LOWEST: Final = 0.02
+_LOWEST: Final = 0.002
 _HIGHEST: Final = 2.0
 """Range of lambda times R in nats that is searched: at the best lambda this product is a part of the recall."""
-_RATIO: Final = 1.3
-"""Ratio of neighbouring multipliers on the grid of the search; a parabola through three of them refines the best."""
-_NEAR: Final = 0.1
-"""Step to which the best ln lambda of many shares is rounded, so that shares have multipliers in common; the bound is
-loosened by a thousandth of the recall."""
+_LEAST_NATS: Final = 0.1
+"""Of fewer nats than these the same range of lambda is searched as of these: there it does not depend on R."""
+_RATIO: Final = 1.1
+"""Ratio of neighbouring multipliers on the grid of the search; a parabola through three of them refines the best. The value
+has a sharp minimum in lambda where half of the recall's exponential mean comes from the items that are found: of a database of
+2^60 items it is a fortieth of lambda wide."""
+_COARSER: Final = 3
+"""The best of every so many multipliers is sought first, and then among those around it: the value is convex in lambda."""
+_NEAR: Final = 0.05
+"""Step to which the best ln lambda of many shares is rounded, so that shares have multipliers in common; the bits that a
+loss needs are lowered by less than a hundredth of them."""
+_BRACKET: Final = 0.1
+"""Half the width of the interval of ln lambda in which the golden section begins."""
 _STEP: Final = 0.1
 """Step of the thresholds a, in standard deviations of X."""
 _FEW: Final = 8
@@ -193,7 +216,6 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
         return []
     highest = max(1.0 - float(scipy.special.ndtri_exp(log_t.min())), 6.0)
     coarse = items(np.arange(-6.0, highest, _STEP))
-    nats = np.maximum(bits * LN2, 0.1)
     best = np.full((bits.size, log_t.size), np.inf)
     gamma, height, chosen = (np.zeros(best.shape) for _ in range(3))
 
@@ -211,7 +233,7 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
         return values
 
     # Each R tries the multipliers that were found for it, so that its bound does not depend on the other R of a call.
-    multipliers = _multipliers(items(coarse.a[::2]), nats, log_t)
+    multipliers = _multipliers(items(coarse.a[::2]), bits * LN2, log_t)
     for multiplier in np.unique(multipliers):
         tried(float(multiplier), np.flatnonzero((multipliers == multiplier).any(axis=1)))
     if log_t.size <= _FEW:
@@ -222,7 +244,7 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
                 return float(tried(_multiplier(log), np.array([row]))[0, share])
 
             log = math.log(chosen[row, share])
-            low, high = log - _NEAR, log + _NEAR
+            low, high = log - _BRACKET, log + _BRACKET
             inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
             values = [value(x) for x in inner]
             for _ in range(_SECTIONS):
@@ -234,7 +256,7 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
                     low, inner[0], values[0] = inner[0], inner[1], values[1]
                     inner[1] = low + _GOLDEN * (high - low)
                     values[1] = value(inner[1])
-    return [Lines(log_t, *each) for each in zip(gamma, height, strict=True)]
+    return [Lines(log_t, *each) for each in zip(gamma, height, chosen, strict=True)]
 
 
 def _multiplier(log: float) -> float:
@@ -247,34 +269,49 @@ def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
     They are sought on powers of one ratio, of which each number of nats has a range of its own, and refined by a
     parabola through the best three. Any multiplier gives a bound: what is lost here is tightness.
     """
-    step = math.log(_RATIO)
-    lowest = math.ceil(math.log(LEAST_MULTIPLIER) / step)
-    first = np.maximum(np.floor(np.log(_LOWEST / nats) / step).astype(int), lowest)
-    last = np.maximum(np.ceil(np.log(_HIGHEST / nats) / step).astype(int), first + 2)
-    power = np.arange(first.min(), last.max() + 1)
-    tried = np.exp(step * power)
     log_shares = scipy.special.log_ndtr(-rough.a)
-    hull = np.empty((tried.size, log_t.size))
-    for i, multiplier in enumerate(tried):
-        # U(s) at the thresholds; its concave hull at a share is interpolated between the two
-        # corners around it.
-        useful = rough.usefulness(float(multiplier))
+
+    @functools.cache
+    def hull(power: int) -> Reals:
+        """The concave hull of U(s) at the shares, interpolated between the two corners around each."""
+        useful = rough.usefulness(_multiplier(step * power))
         left, right = _corners(useful, log_shares, log_t)
         lower, share = np.exp(np.stack([log_shares[left], log_t]) - log_shares[right])
         part = (share - lower) / (1 - lower)
-        hull[i] = useful[left] + part * (useful[right] - useful[left])
+        return np.asarray(useful[left] + part * (useful[right] - useful[left]))
+
+    def values(powers: NDArray[np.intp], nat: float) -> Reals:
+        """The bound for each lambda is the hull plus lambda R ln 2; shape of the powers, (P, T)."""
+        each, place = np.unique(powers, return_inverse=True)
+        hulls = np.stack([hull(int(power)) for power in each])
+        return hulls[place.reshape(powers.shape), np.arange(log_t.size)] + nat * np.exp(
+            step * powers
+        )
+
+    step = math.log(_RATIO)
+    around = np.arange(-_COARSER, _COARSER + 1)[:, None]
     log_best = np.empty((nats.size, log_t.size))
-    for row, (nat, low, high) in enumerate(zip(nats, first, last, strict=True)):
-        own = slice(low - power[0], high + 1 - power[0])
-        # The bound for this lambda is the hull at t plus lambda R ln 2: a convex function of
-        # lambda, whose least is refined by the parabola through three values in ln lambda.
-        values = hull[own] + tried[own, None] * nat
-        i = np.clip(values.argmin(axis=0), 1, len(values) - 2)
-        a, b, c = (np.take_along_axis(values, (i + k)[None], axis=0)[0] for k in (-1, 0, 1))
+    for row, nat in enumerate(nats):
+        enough = max(float(nat), _LEAST_NATS)
+        ends = np.log([max(_LOWEST / enough, LEAST_MULTIPLIER), _HIGHEST / enough]) / step
+        first, last = (math.ceil(end / _COARSER) for end in ends)
+        coarse, heights = [], []
+        # From the largest down, since small ones need many points, until the value has risen twice at every share: it is convex.
+        for number in range(max(last, first), first - 1, -1):
+            coarse.append(_COARSER * number)
+            heights.append(values(np.full((1, log_t.size), coarse[-1]), nat)[0])
+            if len(heights) > 2 and (np.diff(heights[-3:], axis=0) > 0).all():
+                break
+        near = np.array(coarse)[np.argmin(heights, axis=0)] + around
+        found = values(near, nat)
+        i = np.clip(found.argmin(axis=0), 1, len(found) - 2)
+        # The value is a convex function of lambda, whose least is refined by the parabola through three values in ln lambda.
+        a, b, c = (np.take_along_axis(found, (i + k)[None], axis=0)[0] for k in (-1, 0, 1))
         curvature = a - 2 * b + c
         bent = curvature > 0
         shift = np.where(bent, 0.5 * (a - c) / np.where(bent, curvature, 1.0), 0.0)
-        log_best[row] = step * (low + i + np.clip(shift, -1.0, 1.0))
+        place = np.take_along_axis(near, i[None], axis=0)[0]
+        log_best[row] = step * (place + np.clip(shift, -1.0, 1.0))
     if log_t.size > _FEW:
         log_best = _NEAR * np.round(log_best / _NEAR)
     return np.asarray(np.maximum(np.exp(log_best), LEAST_MULTIPLIER))

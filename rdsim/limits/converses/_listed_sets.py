@@ -83,8 +83,8 @@ def reward(joint: Reals, letters: int, bits: float, recalls: Recalls, rate: str)
             # More bits than needed do no harm: the hull does not fall.
             x, y = np.append(length, longest), np.append(known, known.max())
             most.append(_hull_at(x, y, min(bits, longest)))
-    most = np.minimum(most, sets.stored)
-    lines = most + np.exp(recalls.log_t)[:, None] * sets.thresholds
+    heights = np.minimum(most, sets.stored)
+    lines = heights + np.exp(recalls.log_t)[:, None] * sets.thresholds
     return float(recalls.weight @ np.minimum(lines.min(axis=1), 1.0))
 
 

@@ -27,6 +27,10 @@ _GROUPS: Final = 1500
 """Most groups; in the largest databases their ratio is larger than `_RATIO`."""
 _WEIGHT: Final = 2e-3
 """Neighbouring shares are joined until they have this fraction of all weight."""
+_MOST_LINES: Final = 13
+"""Lines that are chosen at shares which divide the reward evenly."""
+_TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
+"""Further parts of the reward at whose shares a line is chosen; every line is a bound at all other shares too."""
 _LEAST: Final = 1e-8
 """Expected number of winners, M t, at which the integral over shares starts: below it the loss is smaller than this."""
 _LOBATTO: Final = np.array([-1.0, -math.sqrt(3 / 7), 0.0, math.sqrt(3 / 7), 1.0])
@@ -70,6 +74,12 @@ class Recalls:
         # A share passes one by rounding alone.
         mean = np.logaddexp.reduceat(log_t + np.log(weight), first) - np.log(total)
         return Recalls(np.minimum(mean, 0.0), total)
+
+    def chosen_shares(self) -> Reals:
+        """Ln of the shares at which lines are chosen: those by which so many parts of the reward are reached, and both ends."""
+        below = np.cumsum(self.weight) / max(float(self.weight.sum()), 1e-300)
+        some = np.searchsorted(below, np.append(_TAILS, np.linspace(0.0, 1.0, _MOST_LINES)))
+        return self.log_t[np.unique(some.clip(0, below.size - 1))]
 
 
 def ranks(size: float, loss: RankLoss) -> tuple[Recalls, float]:

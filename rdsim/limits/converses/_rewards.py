@@ -52,10 +52,6 @@ _FEW_VALUES: Final = 5
 _CELL_LIMIT: Final = 144
 """Pairs of a query and an item up to which it is used for more values: of twelve queries and letters it takes some seconds."""
 _NO_BITS: Final = 1e-300  # of which half is still a number
-_MOST_LINES: Final = 13
-"""Lines that are chosen at shares which divide the reward evenly."""
-_TAILS: Final = np.array([0.003, 0.01, 0.03, 0.97, 0.99, 0.997])
-"""Further parts of the reward at whose shares a line is chosen; every line is a bound at all other shares too."""
 
 
 class Asked(NamedTuple):
@@ -271,7 +267,7 @@ def _information_reward(bound: Callable[[Reals, Reals], list[Lines]], asked: Ask
     positive = asked.bits > 0  # without bits the rank rate is exact
     found = np.ones(asked.bits.size)
     for recalls, rest in asked.forms():
-        lines = bound(asked.bits[positive], _chosen_shares(recalls))
+        lines = bound(asked.bits[positive], recalls.chosen_shares())
         # Each form of the reward is bounded by lines of its own, chosen at the shares that matter
         # to it.
         each = [float(recalls.weight @ line.at(recalls.log_t)) + rest for line in lines]
@@ -328,10 +324,3 @@ def _by_name(
         equal_name: np.where(unequal, np.inf, reward),
         unequal_name: np.where(unequal, reward, np.inf),
     }
-
-
-def _chosen_shares(recalls: Recalls) -> Reals:
-    """Shares at which lines are chosen: those by which so many parts of the reward are reached, and both ends."""
-    below = np.cumsum(recalls.weight) / max(float(recalls.weight.sum()), 1e-300)
-    some = np.searchsorted(below, np.append(_TAILS, np.linspace(0.0, 1.0, _MOST_LINES)))
-    return recalls.log_t[np.unique(some.clip(0, below.size - 1))]

@@ -1,12 +1,10 @@
 """What a retrieval system can reach with items (and queries) of so many bits.
 
 `items` is the exact optimum of one encoder and a converse for all, of items of one letter; `joint_curve` is the
-exact optimum of joint encoders of a small database; `bounds` is the
-sandwich of the tightest converse and the best single channel; `distortion` makes retrieval an ordinary distortion; `two_sided`
+exact optimum of joint encoders of a small database; `distortion` makes retrieval an ordinary distortion; `two_sided`
 compresses queries too; `identification` is for similarity queries; `mixture` is a converse for Gaussian mixtures.
 """
 
-from rdsim.limits.retrieval.bounds import RetrievalBounds, retrieval_bounds
 from rdsim.limits.retrieval.distortion import (
     SelfConsistentSchemes,
     retrieval_distortion,
@@ -21,7 +19,6 @@ from rdsim.limits.retrieval.two_sided import TwoSidedBounds, two_sided_dsbs, two
 __all__ = [
     "ItemCurve",
     "JointRetrievalCurve",
-    "RetrievalBounds",
     "RetrievalCurve",
     "SelfConsistentSchemes",
     "TwoSidedBounds",
@@ -29,7 +26,6 @@ __all__ = [
     "identification_gaussian",
     "joint_retrieval_curve",
     "mixture_loss_bound",
-    "retrieval_bounds",
     "retrieval_curve",
     "retrieval_distortion",
     "self_consistent",

@@ -1,10 +1,12 @@
-r"""The retrieval rate-distortion function between two bounds (C12, C25, C26): bits against rank loss.
+r"""The retrieval rate-distortion function between two bounds (C12, C25, C26, C27): bits against rank loss.
 
 Items of n letters, M of them, loss rho of the target's rank.
 
 Lower bound (the converse): every encoder, even one that sees the whole database, needs at least
 $n\,\mathrm{IB}^{-1}(R_\rho(D; M)/n)$ bits per item (C4), and at least the single-letter converse of
-whole items (C26), which is the tighter one for short items. It is infinite where even the stored
+whole items (C26), which is the tighter one for short items. Gaussian items need at least the bits at which half-spaces
+allow the loss (C27), where bits are those of information: the form for codewords of fixed length or for separate encoders is
+tighter, and does not hold for all systems that the upper bound is about. The lower bound is infinite where even the stored
 items do not identify the target well enough: no system reaches such a D.
 
 Upper bound: a single test channel, used for every item of the database, makes descriptions of
@@ -28,7 +30,6 @@ lower bound.
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import reduce
 from typing import Final
 
@@ -39,6 +40,7 @@ from jaxtyping import Array, Float
 from rdsim import validation
 from rdsim.limits._supporting_lines import lower_hull
 from rdsim.limits.bottleneck import bottleneck_gaussian_rate, bottleneck_rate
+from rdsim.limits.converses._half_spaces import half_space_bits
 from rdsim.limits.rank_distortion.uniform import rank_rate
 from rdsim.limits.retrieval._block_channels import block_schemes
 from rdsim.limits.retrieval.items import RetrievalCurve, retrieval_curve
@@ -47,6 +49,7 @@ from rdsim.limits.retrieval.items._item_curve import at_slopes, searched
 from rdsim.limits.retrieval.items._programme import evaluated, many_classes
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.gaussian import gaussian_rank_loss
+from rdsim.ranking.gaussian.scalar import QuadratureLoss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import expected_loss
 from rdsim.results import result
@@ -59,7 +62,7 @@ _GAUSSIAN_RATES: Final = np.geomspace(0.05, 8.0, 24)
 _CELL_LIMIT: Final = 1024.0
 """Pairs of a query and an item, |X|^n |Y|^n, up to which items are described whole."""
 _LARGEST: Final = 1000.0
-"""log2 M up to which items are described whole."""
+"""log2 M up to which items are described whole, and half-spaces used."""
 _MULTIPLIERS: Final = np.geomspace(1 / 96, 48.0, 80)
 """Rewards a nat of the channels that are searched, over the range of the reward."""
 _SLOPES: Final = np.geomspace(1 / 8, 4.0, 8)
@@ -120,6 +123,10 @@ def retrieval_bounds(
     $$n\,\mathrm{IB}^{-1}\Bigl(\frac{R_\rho(D;M)}{n}\Bigr) \le R^*(D) \le
     \mathrm{conv} \min_{P_{U|Y^n}} \{ I(U;Y^n) : E\,\rho(\mathrm{rank}) \le D \}.$$
 
+    The bits are those of information, $I(U;Y^n)$ an item: the lower bound holds for every system, also one that sees the whole database, whatever
+    its codewords are. It is the largest of the left side (C4), for items of few values the single-letter converse (C26), and for
+    Gaussian items, up to $\log_2 M = 1000$, half-spaces of information (C27).
+
     Args:
         source: a `DiscreteSource`, a `GaussianSource` of scalars, or a table P(x,y).
         log2_size: log2 M >= 1, a scalar.
@@ -160,7 +167,8 @@ def retrieval_bounds(
         distortion = validation.interval("distortion", distortion, low=0.0, high=1.0, ndim=1)
     zero_rate = float(expected_loss(size, parsed, log_a=-jnp.inf, log_e=0.0))
     if isinstance(source, GaussianSource):
-        found, inverse_bottleneck = _gaussian_schemes(source, size, n, parsed)
+        pairs = _GaussianItems(source, n)
+        found, inverse_bottleneck = pairs.schemes(size, parsed), pairs.inverse_bottleneck
         whole = None
     else:
         joint = source.joint if isinstance(source, DiscreteSource) else source
@@ -188,6 +196,8 @@ def retrieval_bounds(
     needed = np.asarray(rank_rate(size, parsed, distortion=D).lower) / n
     achieved = np.interp(D, vertex_loss, vertex_bits, left=np.inf, right=0.0)
     lower = n * inverse_bottleneck(needed)
+    if isinstance(source, GaussianSource):
+        lower = pairs.raised(size, parsed, D, lower)
     if whole is not None:
         # Two ways round to different last digits: neither bound may pass the other for that.
         lower = np.minimum(np.maximum(lower, converse), achieved)
@@ -274,22 +284,39 @@ def _item_bounds(
     return (x, y), converse
 
 
-def _gaussian_schemes(
-    source: GaussianSource, size: Float[Array, ""], n: int, loss: RankLoss
-) -> tuple[tuple[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]:
-    """Evaluate the Gaussian test channel; and the inverse of the scalar Gaussian bottleneck."""
-    if source.cross_covariance.shape != (1, 1):
-        raise ValueError(
-            "source must be scalar if it is Gaussian, got a cross covariance of shape "
-            f"{source.cross_covariance.shape}"
-        )
-    correlation = float(source.canonical_correlations[0])
-    rates = _GAUSSIAN_RATES
-    quadrature = gaussian_rank_loss(correlation, size, loss, n=n, rate=rates, nodes=200)
-    # The quadrature's error is added, so that the loss of the channel is bounded from above.
-    losses = np.minimum(np.asarray(quadrature.value + quadrature.error), 1.0)
+class _GaussianItems:
+    """Items of n scalar Gaussian letters."""
 
-    def inverse_bottleneck(relevance: np.ndarray) -> np.ndarray:
-        return np.asarray(bottleneck_gaussian_rate(correlation, relevance=relevance))
+    def __init__(self, source: GaussianSource, n: int) -> None:
+        if source.cross_covariance.shape != (1, 1):
+            raise ValueError(
+                "source must be scalar if it is Gaussian, got a cross covariance of shape "
+                f"{source.cross_covariance.shape}"
+            )
+        self.correlation, self.n = float(source.canonical_correlations[0]), n
 
-    return (losses, n * rates), inverse_bottleneck
+    def losses(self, size: Float[Array, ""], loss: RankLoss, rate: np.ndarray) -> QuadratureLoss:
+        """Evaluate the Gaussian test channel."""
+        return gaussian_rank_loss(self.correlation, size, loss, n=self.n, rate=rate, nodes=200)
+
+    def schemes(self, size: Float[Array, ""], loss: RankLoss) -> tuple[np.ndarray, np.ndarray]:
+        """Return losses and bits of test channels, each loss bounded from above."""
+        quadrature = self.losses(size, loss, _GAUSSIAN_RATES)
+        # The quadrature's error is added.
+        losses = np.minimum(np.asarray(quadrature.value + quadrature.error), 1.0)
+        return losses, self.n * _GAUSSIAN_RATES
+
+    def inverse_bottleneck(self, relevance: np.ndarray) -> np.ndarray:
+        """Return the bits of a letter of which so many are about the query."""
+        return np.asarray(bottleneck_gaussian_rate(self.correlation, relevance=relevance))
+
+    def raised(
+        self, size: Float[Array, ""], loss: RankLoss, D: np.ndarray, bits: np.ndarray
+    ) -> np.ndarray:
+        """Raise lower bounds on the bits for losses D to those of half-spaces, and of items stored whole."""
+        if self.correlation == 0 or size > _LARGEST:
+            return bits
+        found = half_space_bits(self.correlation, float(size), loss, D, bits)
+        # What follows from the items themselves loses no more than what follows from any description of them.
+        stored = self.losses(size, loss, np.array(np.inf))
+        return np.where(float(stored.value - stored.error) > D, np.inf, found)
