@@ -9,8 +9,9 @@ from matplotlib.lines import Line2D
 from rdsim.plotting import style
 
 CAPTION = (
-    "Bits per item of the stored description against reciprocal-rank loss. Thin lines: no "
-    "system needs fewer bits. Thick lines: achieved by one test channel for every item, exact, "
+    "Bits per item of the stored description against reciprocal-rank loss. Thin lines: every "
+    "system needs at least so many bits, by the rank-distortion function (C4), for Gaussian items also by half-spaces (C27; dotted: C4 alone), for one letter "
+    "also by C26. Thick lines: achieved by one test channel for every item, exact, "
     "time-shared (joint encoders need fewer bits). Last panels: the gap per letter of the binary "
     "source as blocks grow with the database, and self-consistent schemes for items of one "
     "letter."
@@ -23,6 +24,14 @@ def draw(dataset: xarray.Dataset) -> Figure:
     for axis, name in zip(axes[0], dataset.source.values, strict=True):
         for index, size in enumerate(dataset.log2_size.values):
             part = dataset.sel(source=name, log2_size=size)
+            if name == "Gaussian":
+                there = np.isfinite(part.outer) & (part.outer > part.rank_rate)
+                axis.plot(
+                    part.loss[there],
+                    part.rank_rate[there],
+                    **style.curve(index) | {"linestyle": ":"},
+                    linewidth=0.8,
+                )
             for bound, width in (("outer", 0.8), ("inner", 1.8)):
                 positive = np.isfinite(part[bound]) & (part[bound] > 0)
                 axis.plot(
@@ -85,6 +94,7 @@ def _handles(dataset: xarray.Dataset) -> list[Line2D]:
     return [
         *sizes,
         Line2D([], [], color=grey, linestyle="-", linewidth=0.8, label="outer bound"),
+        Line2D([], [], color=grey, linestyle=":", linewidth=0.8, label="outer bound by C4 alone"),
         Line2D([], [], color=grey, linestyle="-", linewidth=1.8, label="inner bound, achieved"),
         Line2D(
             *([], []),
