@@ -1,5 +1,6 @@
 """Explorer: the least loss of any system against the rate, one panel for each source."""
 
+import numpy as np
 import xarray
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -10,16 +11,16 @@ CAPTION = (
     "Least expected reciprocal-rank loss of any system that stores items of n letters at R bits a "
     "letter, by source, for the largest database of at most 2^20 items, whatever the bits are: the tightest of the rank-distortion "
     "function at n IB(R) bits (C4), for Gaussian pairs half-spaces (C27), and for one letter C26. Points: exact averages over random codes of the doubly symmetric "
-    "binary source; crosses: no codewords of so many bits and as many letters have a smaller loss (C27). The explorer of this page draws C4 "
-    "alone, for other losses and sizes too."
+    "binary source; crosses: no codewords of so many bits and as many letters have a smaller loss (C27). The explorer of this page draws these "
+    "curves too, and C4 for other losses and sizes."
 )
-LOSS = "reciprocal_rank"
 
 
 def draw(dataset: xarray.Dataset) -> Figure:
     """Draw one panel for each source, one curve for each block length, random codes as points."""
-    size = dataset.attrs["drawn_log2_size"]
-    part = dataset.sel(loss_name=LOSS, code_loss_name=LOSS, log2_size=size)
+    loss, size = dataset.attrs["drawn_loss"], dataset.attrs["drawn_log2_size"]
+    part = dataset.sel(loss_name=loss, code_loss_name=loss, log2_size=size)
+    tightest = np.fmax(part.best_loss_lower, part.converse_loss.max("converse"))
     names = list(map(str, dataset.source.values))
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
@@ -29,7 +30,7 @@ def draw(dataset: xarray.Dataset) -> Figure:
     lengths = list(dataset.block_length.values)
     for axis, name in zip(axes.flat, names, strict=False):
         for n, color, line in zip(lengths, style.COLORS, style.LINES, strict=False):
-            curve = part.drawn_loss.sel(source=name, block_length=n)
+            curve = tightest.sel(source=name, block_length=n)
             axis.plot(dataset.rate, curve, color=color, linestyle=line, label=f"n = {n}")
         if name in dataset.code_source:
             place = lengths.index(dataset.attrs["code_length"])

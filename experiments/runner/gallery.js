@@ -105,9 +105,11 @@ function explorer(data) {
   const table = document.getElementById("explorer-table");
   const names = { error: "probability that the target is not first", reciprocal_rank: "1 − MRR",
     miss_10: "probability that the target is not among ten", dcg: "1 − DCG" };
+  const bounds = { C4: "the rank-distortion function (C4)", C26: "the converse for one letter (C26)", C27: "half-spaces (C27)" };
 
   const fragment = new URLSearchParams(location.hash.slice(1));
-  const first = { source: 1, loss_name: 1, log2_size: 3, block_length: 2, rate: labels.rate.length >> 1 };
+  const first = { source: 1, loss_name: labels.loss_name.indexOf(data.drawn_loss), block_length: 2,
+    log2_size: labels.log2_size.indexOf(data.drawn_log2_size), rate: labels.rate.length >> 1 };
   for (const key of keys) {
     const asked = labels[key].map(String).indexOf(fragment.get(key));
     controls[key].value = Math.min(asked >= 0 ? asked : first[key], labels[key].length - 1);
@@ -127,12 +129,25 @@ function explorer(data) {
     return there ? at("code_loss", chosen) : null;
   }
 
+  // The largest of the converses that were computed at these places, and its claim; where one says nothing it is not a number.
+  function tightest(places) {
+    const found = { loss: at("best_loss", places), claim: "C4" };
+    if (labels.loss_name[places.loss_name] === data.drawn_loss && labels.log2_size[places.log2_size] === data.drawn_log2_size) {
+      labels.converse.forEach((claim, converse) => {
+        const loss = at("converse_loss", { ...places, converse });
+        if (loss > found.loss) Object.assign(found, { loss, claim });
+      });
+    }
+    return found;
+  }
+
   function draw(remember) {
     const places = Object.fromEntries(keys.map((key) => [key, Number(controls[key].value)]));
     const chosen = Object.fromEntries(keys.map((key) => [key, labels[key][places[key]]]));
     const n = chosen.block_length;
     const loss = names[chosen.loss_name] ?? chosen.loss_name;
-    const [value, lower, upper] = ["best_loss", "best_loss_lower", "best_loss_upper"].map((name) => at(name, places));
+    const { loss: value, claim } = tightest(places);
+    const [lower, upper] = ["best_loss_lower", "best_loss_upper"].map((name) => at(name, places));
     const kept = at("information", places);
     const code = codeAt(places, places.rate);
     document.getElementById("chosen-rate").textContent = `${chosen.rate} bits a letter`;
@@ -141,7 +156,8 @@ function explorer(data) {
     strong.id = "explorer-value";
     strong.dataset.value = value;
     strong.textContent = `D* = ${value.toPrecision(9)}`;
-    answer.append(strong, ` (${loss}) at R = ${chosen.rate} bits a letter. Certificate: lower ${lower}, upper ${upper}. `
+    answer.append(strong, ` (${loss}) at R = ${chosen.rate} bits a letter, by ${bounds[claim]}. `
+      + `${claim === "C4" ? "Certificate" : "C4 alone"}: lower ${lower}, upper ${upper}. `
       + `${n * chosen.rate} bits an item keep at most n IB(R) = ${(n * kept).toPrecision(6)} `
       + `of the ${chosen.log2_size} bits that name one item.`);
     if (code !== null) answer.append(` Random codes reach ${code.toPrecision(6)}.`);
@@ -169,7 +185,7 @@ function explorer(data) {
     const ends = [];
     labels.block_length.forEach((length, k) => {
       const here = k === places.block_length;
-      const read = (rate) => at("best_loss", { ...places, block_length: k, rate });
+      const read = (rate) => tightest({ ...places, block_length: k, rate }).loss;
       parts.push(`<polyline class="${here ? "least" : "other"}" points="${points(read)}"/>`);
       ends.push([y(read(labels.rate.length - 1)), length, here]);
     });
@@ -198,10 +214,11 @@ function explorer(data) {
     const cells = labels.rate.map((rate, k) => {
       const here = { ...places, rate: k };
       const reached = codeAt(places, k);
-      return [rate, at("information", here), n * at("information", here), at("best_loss", here),
+      const best = tightest(here);
+      return [rate, at("information", here), n * at("information", here), best.loss, best.claim,
         at("best_loss_lower", here), at("best_loss_upper", here), reached ?? ""];
     });
-    const heads = ["R", "IB(R)", "n IB(R)", "D*", "lower", "upper", "random codes"];
+    const heads = ["R", "IB(R)", "n IB(R)", "D*", "by", "lower, C4", "upper, C4", "random codes"];
     table.innerHTML = `<table class="curve"><thead><tr>${heads.map((h) => `<th scope="col">${h}</th>`).join("")}</tr></thead><tbody>${
       cells.map((row) => `<tr>${row.map((cell) => `<td class="number">${cell}</td>`).join("")}</tr>`).join("")}</tbody></table>`;
     if (remember) history.replaceState(null, "", `#${new URLSearchParams(Object.entries(chosen))}`);

@@ -33,9 +33,11 @@ STYLE: Final = Path(__file__).with_name("gallery.css")
 SCRIPT: Final = Path(__file__).with_name("gallery.js")
 
 _EXPLAINED: Final = """Items of n letters are stored at R bits per letter; a query finds its target
-among M. No system has a smaller expected loss than D*, the least D with
+among M. No system has a smaller expected loss than the least D with
 <span class="formula">R<sub>ρ</sub>(D; M) ≤ n IB(R)</span>, where R<sub>ρ</sub> is the rank-distortion
-function and IB the information bottleneck (<a href="#C4">C4</a>). Lines join saved values; the chosen
+function and IB the information bottleneck (<a href="#C4">C4</a>). For the loss and the size that
+the figure draws two more converses were computed, for Gaussian pairs (<a href="#C27">C27</a>) and for items of one letter (<a href="#C26">C26</a>): D* is the largest of them,
+and the answer names the one that gives it. Lines join saved values; the chosen
 point is one of them, with its certificate."""
 _WITHOUT_SCRIPTS: Final = """The explorer needs scripts. Without them, the figure of the study
 <a href="#figure-explorer">explorer</a> draws some of the same curves, and its CSV file holds all of
@@ -332,6 +334,8 @@ def _explorer(entries: Entries) -> Iterator[Markup]:
     content = {
         "labels": {str(name): dataset[name].values.tolist() for name in dims},
         "code_length": int(dataset.attrs["code_length"]),
+        "drawn_loss": str(dataset.attrs["drawn_loss"]),
+        "drawn_log2_size": int(dataset.attrs["drawn_log2_size"]),
         "arrays": {str(name): _bits(array) for name, array in dataset.data_vars.items()},
     }
     saved = json.dumps(content, ensure_ascii=False, sort_keys=True).replace("<", "\\u003c")

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from gallery_page import Page
 
@@ -116,6 +117,7 @@ CHOICES = [
     {"source": 0, "loss_name": 0, "log2_size": 0, "block_length": 0, "rate": 1},
     {"source": 0, "loss_name": 1, "log2_size": 1, "block_length": 1, "rate": 2},
     {"source": 1, "loss_name": 1, "log2_size": 1, "block_length": 0, "rate": 3},
+    {"source": 1, "loss_name": 1, "log2_size": 1, "block_length": 1, "rate": 1},
 ]
 DIMS = ("source", "loss_name", "log2_size", "block_length", "rate")
 
@@ -193,11 +195,25 @@ def test_the_explorer_gives_the_saved_numbers(gallery, report):
     asked = {"source": "Gaussian, r = 0.8", "loss_name": "error", "log2_size": 10, "block_length": 32, "rate": 0.5}  # fmt: skip
     assert float(report["first"]) == float(dataset.best_loss.sel(asked))
     curves = set()
+    claims = set()
     for choice, seen in zip(CHOICES, report["explored"], strict=True):
         there = {dim: choice[dim] for dim in DIMS}
         parts = [dataset[f"best_loss{end}"].isel(there).item() for end in ("", "_lower", "_upper")]
-        assert float(seen["value"]) == parts[0]
-        assert [float(text) for text in seen["row"][3:6]] == parts
+        every = {"C4": parts[0]}
+        if (choice["loss_name"], choice["log2_size"]) == (1, 1):  # those that the figure draws
+            more = dataset.converse_loss.isel(
+                {dim: choice[dim] for dim in ("source", "block_length", "rate")}
+            )
+            every |= {
+                str(claim): value.item()
+                for claim, value in zip(dataset.converse.values, more, strict=True)
+            }
+        claim = max(every, key=lambda name: np.nan_to_num(every[name], nan=-1.0))
+        claims.add(claim)
+        assert float(seen["value"]) == float(seen["row"][3]) == every[claim]
+        assert seen["row"][4] == claim
+        assert f"({claim})" in seen["text"]
+        assert [float(text) for text in seen["row"][5:7]] == parts[1:]
         assert float(seen["row"][0]) == dataset.rate[choice["rate"]]
         information = dataset.information.isel(source=choice["source"], rate=choice["rate"]).item()
         assert float(seen["row"][1]) == information
@@ -205,9 +221,10 @@ def test_the_explorer_gives_the_saved_numbers(gallery, report):
         assert "loss_name=" in seen["fragment"]
         curves.add(seen["curve"])
     assert len(curves) == len(CHOICES)
+    assert claims == {"C4", "C26", "C27"}
     code = dataset.code_loss.sel(
         code_loss_name="reciprocal_rank", code_source="DSBS, p = 0.1", log2_size=10, code_rate=0.5
     )
-    assert float(report["explored"][1]["row"][6]) == float(code)
+    assert float(report["explored"][1]["row"][7]) == float(code)
     assert "Random codes" in report["explored"][1]["text"]
     assert "Random codes" not in report["explored"][2]["text"]
