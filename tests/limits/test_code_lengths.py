@@ -484,3 +484,20 @@ def test_C29_the_hull_of_tilted_layers_holds_for_lengths_between_those_that_are_
         chord += (1 - q / q0) / (1 - q) * junk
         assert (found[:, j] >= chord.max(axis=1) - 1e-12).all()
         assert (found[:, j] <= chord.max(axis=1) + loose).all()
+
+
+@pytest.mark.parametrize("correlation", [0.8, 0.9999])
+def test_C27_a_repeated_search_begins_where_the_last_one_ended(correlation):
+    """The mixture of the last search is better than any pair of lengths that the search would begin with, and is kept."""
+    words, (recalls, _) = _half_spaces.codewords(correlation), ranks(16.0, parse_loss("dcg"))
+    recalls, lengths = words.joined(recalls, 4.0, 1e-6), made(words, 4.0, fixed=True)
+    nothing = _code_lengths.Mixture(np.zeros(0), np.zeros(0))
+    last = lengths._best_mixture(recalls, nothing)
+    assert last.r.size > 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_code_lengths, "_FRANK_WOLFE_STEPS", 1)
+        again = lengths._best_mixture(recalls, last)
+        first = lengths._best_mixture(recalls, nothing)
+    assert first.r.size == 2
+    np.testing.assert_array_equal(again.r, last.r)
+    np.testing.assert_array_equal(again.mass, last.mass)

@@ -458,19 +458,20 @@ def parts_of(bits: float, long: Reals, short: Reals, *, in_q: bool) -> tuple[Rea
     r"""Probabilities of the long and of the short codewords in a mixture of R bits, shape (long, short) each.
 
     In q their mass is $\sum q = 1$ at $2^R$ codewords: with $x = 2^{R-r} \le 1$ of a long one and $u = 2^{r-R} \le 1$ of a
-    short one, $\frac{(1-u)\,x F_{long} + (1-x) F_{short}}{1 - xu}$. Nothing overflows, however many bits there are.
+    short one, $\frac{(1-u)\,x F_{long} + (1-x) F_{short}}{1 - xu}$. Nothing overflows, however many bits there are, and no difference
+    is lost to rounding: $1 - xu = (1-x) + x(1-u)$, so that exponentials are taken of lengths, not of pairs.
     """
     more, less = (long - bits)[:, None], bits - short
     if not in_q:
         width = more + less
         share = np.where(width > 0, less / np.where(width > 0, width, 1.0), 1.0)
         return share, 1 - share
-    whole = -np.expm1(-(more + less) * LN2)
+    of_long, of_short = -np.expm1(-more * LN2), np.exp2(-more) * -np.expm1(-less * LN2)
+    whole = of_long + of_short
     apart = whole > 0
-    whole = np.where(apart, whole, 1.0)
-    mass = np.where(apart, -np.expm1(-less * LN2) * np.exp2(-more) / whole, 1.0)
-    rest = np.where(apart, -np.expm1(-more * LN2) / whole, 0.0)
-    return mass, rest
+    if not apart.all():  # a length of R with itself
+        whole, of_short = np.where(apart, whole, 1.0), np.where(apart, of_short, 1.0)
+    return of_short / whole, of_long / whole
 
 
 def tents(
