@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rdsim import limits, sources
 from rdsim.limits.retrieval.items import _programme, _ranks
 from rdsim.limits.retrieval.items._alternation import alternated
+from rdsim.limits.retrieval.items._interior_point import interior_point
 from rdsim.limits.retrieval.items._pricing import best_strategies, interpolated
 from rdsim.limits.retrieval.items._programme import evaluated, optimum, programme
 from rdsim.limits.retrieval.items._ranks import classes_of, tabulated
@@ -281,31 +282,88 @@ def test_C25_equals_a_simulation_of_its_channel(joint, slope):
     np.testing.assert_allclose(np.mean(1 / rank), 1 - curve.loss[0], rtol=0, atol=within)
 
 
-@settings(max_examples=6)
+def random_duals(data, shapes):
+    """A problem of a few classes, and dual variables that many strategies violate."""
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    C, n, m = data.draw(st.sampled_from(shapes))
+    reward = [np.sort(random.exponential(size=m))[::-1] for _ in range(C)]
+    masses = [random.dirichlet(np.ones(m)) for _ in range(C)]
+    problem = Problem(random.normal(size=(C, n)), random.dirichlet(np.ones(n)), masses, reward)
+    beta = [random.normal(scale=data.draw(st.sampled_from((0.01, 1.0))), size=m) for _ in range(C)]
+    return problem, Solution(np.zeros(0), random.normal(size=n), beta)
+
+
+def every_excess(problem, solution):
+    """f of all strategies, by its formula."""
+    C, m = len(problem.reward), problem.reward[0].size
+    groups = np.array(list(itertools.product(range(m), repeat=C))).T
+    tilt = sum(
+        r[g][:, None] * e for r, g, e in zip(problem.reward, groups, problem.direction, strict=True)
+    )
+    sums = np.exp(tilt - solution.theta) @ problem.py
+    return np.log(sums) - sum(b[g] for b, g in zip(solution.beta, groups, strict=True))
+
+
+@settings(max_examples=12)
 @given(data=st.data())
 def test_C26_the_largest_excess_is_that_of_a_plain_search(data):
-    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    C, n, m = data.draw(st.sampled_from(((3, 3, 5), (4, 3, 4), (2, 5, 6))))
-    e = random.normal(size=(C, n))
-    py = random.dirichlet(np.ones(n))
-    reward = [np.sort(random.exponential(size=m))[::-1] for _ in range(C)]
-    problem = Problem(e, py, [np.full(m, 1 / m)] * C, reward)
-    solution = Solution(
-        np.zeros(0), random.normal(size=n), [random.normal(size=m) for _ in range(C)]
-    )
-    values = []
-    for F in itertools.product(range(m), repeat=C):
-        tilt = sum(reward[c][F[c]] * e[c] for c in range(C)) - solution.theta
-        values.append(np.log(py @ np.exp(tilt)) - sum(solution.beta[c][F[c]] for c in range(C)))
+    """Of few groups, and of so many that the search has to divide its first nodes."""
+    shapes = ((3, 3, 5), (4, 3, 4), (2, 5, 6), (2, 3, 90), (3, 3, 22))
+    problem, solution = random_duals(data, shapes)
+    largest = every_excess(problem, solution).max()
     found = best_strategies(
-        problem, solution.theta, solution.beta, deepest=1.0 - max(values), most=10_000
+        problem, solution.theta, solution.beta, deepest=1.0 - largest, most=10_000
     )
-    np.testing.assert_allclose(found[0], max(values), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(found[0], largest, rtol=0, atol=1e-11)
     _, near, f = found
     np.testing.assert_allclose(
         f, problem.excess(near, solution.theta, solution.beta), rtol=0, atol=1e-11
     )
-    np.testing.assert_allclose(f.max(), max(values), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(f.max(), largest, rtol=0, atol=1e-11)
+
+
+@settings(max_examples=12)
+@given(data=st.data())
+def test_C26_raised_multipliers_keep_a_bound(data):
+    """Groups that are nowhere the best may become it once others are raised: the bound counts them."""
+    problem, solution = random_duals(data, ((3, 3, 5), (2, 3, 20), (3, 4, 8)))
+    excess, near, f = best_strategies(
+        problem, solution.theta, solution.beta, deepest=0.0, most=10_000
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_programme, "_REPAIRS", 1)
+        value, raised = _programme._made_feasible(problem, solution, excess, near, f)
+    both = [
+        problem.dual(each) + max(every_excess(problem, each).max(), 0.0)
+        for each in (solution, raised)
+    ]
+    np.testing.assert_allclose(value, min(both), rtol=1e-12, atol=1e-11)
+    again, _ = _programme._made_feasible(problem, solution, excess, near, f)
+    assert again <= value
+
+
+@settings(max_examples=6)
+@given(data=st.data())
+def test_C26_the_interior_point_finds_the_same_from_a_near_start(data):
+    """From far away, and from the solution with some of it changed."""
+    problem, noise = random_duals(data, ((3, 3, 5), (2, 4, 7)))
+    m, C = problem.reward[0].size, len(problem.reward)
+    every = np.array(list(itertools.product(range(m), repeat=C)))
+    far = interior_point(problem, every, 1e-8)
+    changed = [b + 0.02 * other for b, other in zip(far.beta, noise.beta, strict=True)]
+    start = Solution(np.zeros(0), far.theta + 0.02 * noise.theta, changed)
+    near = interior_point(problem, every, 1e-8, start)
+    for found in (far, near):
+        # The dual is feasible over all strategies, the channel has all prescribed masses, and both have the same value.
+        assert every_excess(problem, found).max() <= 1e-12
+        np.testing.assert_allclose(
+            problem.channel(every, found).sum(axis=0), problem.py, rtol=0, atol=1e-6
+        )
+        for c, mass in enumerate(problem.mass):
+            np.testing.assert_allclose(
+                np.bincount(every[:, c], found.q, m), mass, rtol=0, atol=1e-6
+            )
+    np.testing.assert_allclose(problem.dual(near), problem.dual(far), rtol=0, atol=1e-6)
 
 
 def test_C26_interpolated_multipliers_are_those_of_a_smooth_function():

@@ -27,6 +27,8 @@ _PORTION: Final = 16_384
 """Nodes that are split at a time."""
 _NODES: Final = 600_000
 """Nodes that are looked at altogether, some seconds of work for five classes."""
+_FIRST_NODES: Final = 2_000
+"""Nodes that the search begins with, about: a round of so many takes little longer than one of a few."""
 _TILTS: Final = 2
 """Newton steps for the multipliers of the ends: of 4748 nodes without any, one step left 3924, two 3754 and eight 3614 (measured)."""
 _EDGE: Final = 8
@@ -95,56 +97,59 @@ def best_strategies(
     C = len(beta)
     upper = [Upper.of(*one) for one in zip(problem.reward, beta, problem.direction, strict=True)]
     base = np.log(problem.py) - theta
-    low = np.zeros((1, C), int)  # first group of a node, of the largest tau
-    high = np.array([[g.slope.size - 1 for g in upper]])
-    bound, tau, split = _bounded(problem, upper, base, low, high)
-    found, values = [np.zeros((0, C), int)], [np.zeros(0)]
+    new = _first_nodes([g.slope.size for g in upper])
+    found, values = [np.zeros((C, 0), int)], [np.zeros(0)]
+    low, high = new[0][:, :0], new[1][:, :0]
+    bound, tau, split = np.zeros(0), np.zeros((C, 0)), np.zeros(0, int)
     # Best-first branch and bound. Invariant: a strategy of f >= floor is in `found` or inside an open node,
     # whose bound is at least its f.
     floor, looked = -deepest, 0
-    while bound.size and looked < _NODES:
-        if bound.size > _PORTION:
-            order = np.argpartition(-bound, _PORTION)
-        else:
-            order = np.arange(bound.size)
-        first_part, later = order[:_PORTION], order[_PORTION:]
-        children_low, children_high = _halves(
-            low[first_part], high[first_part], tau[first_part], split[first_part], upper
-        )
-        looked += len(children_low)
-        f, child_tau, child_split = _bounded(problem, upper, base, children_low, children_high)
+    while True:
+        looked += new[0].shape[1]
+        f, new_tau, new_split = _bounded(problem, upper, base, *new)
         # A node of one group in every class is a strategy, and its bound is f_F itself: see the module.
-        single = (children_low == children_high).all(axis=1) & (f >= floor)
-        found.append(children_low[single])
-        values.append(f[single])
+        single = (new[0] == new[1]).all(axis=0)
+        near = single & (f >= floor)
+        found.append(new[0][:, near])
+        values.append(f[near])
         if sum(map(len, values)) > 2 * most:
             # Keep the best; the floor rises to the worst of these, for nothing below it will be
             # returned. It is not raised above zero, from where on strategies violate the dual.
-            all_f, places = np.concatenate(values), np.concatenate(found)
+            all_f, places = np.concatenate(values), np.concatenate(found, axis=1)
             best = np.argpartition(-all_f, most)[:most]
-            found, values = [places[best]], [all_f[best]]
+            found, values = [places[:, best]], [all_f[best]]
             floor = max(floor, min(float(values[0].min()), 0.0))
         # The open nodes of the next round: those that waited and the new ones, less what the floor rules out.
-        divisible = (f >= floor) & ~single
-        waiting = later[bound[later] >= floor]
-        low = np.concatenate([low[waiting], children_low[divisible]])
-        high = np.concatenate([high[waiting], children_high[divisible]])
-        tau = np.concatenate([tau[waiting], child_tau[divisible]])
-        split = np.concatenate([split[waiting], child_split[divisible]])
-        bound = np.concatenate([bound[waiting], f[divisible]])
-    f, places = np.concatenate(values), np.concatenate(found)
+        divisible, waiting = (f >= floor) & ~single, bound >= floor
+        low = np.append(low[:, waiting], new[0][:, divisible], axis=1)
+        high = np.append(high[:, waiting], new[1][:, divisible], axis=1)
+        tau = np.append(tau[:, waiting], new_tau[:, divisible], axis=1)
+        split = np.append(split[waiting], new_split[divisible])
+        bound = np.append(bound[waiting], f[divisible])
+        if not bound.size or looked >= _NODES:
+            break
+        if bound.size <= _PORTION:
+            new = _halves(low, high, tau, split, upper)
+            low, high, tau, split, bound = low[:, :0], high[:, :0], tau[:, :0], split[:0], bound[:0]
+        else:
+            order = np.argpartition(-bound, _PORTION)
+            first, later = order[:_PORTION], order[_PORTION:]
+            new = _halves(low[:, first], high[:, first], tau[:, first], split[first], upper)
+            low, high, tau = low[:, later], high[:, later], tau[:, later]
+            split, bound = split[later], bound[later]
+    f, places = np.concatenate(values), np.concatenate(found, axis=1)
     # What is left open when the number of nodes is exhausted enters by its bounds; all else lies
     # below the floor or was found. So this is an upper bound in every case.
     largest = max(float(f.max(initial=floor)), float(bound.max(initial=floor)))
     order = np.argsort(-f, kind="stable")[:most]
-    groups = [g.group[places[order, c]] for c, g in enumerate(upper)]
+    groups = [g.group[places[c, order]] for c, g in enumerate(upper)]
     return largest, np.stack(groups, axis=1), f[order]
 
 
 def _bounded(
     problem: Problem, upper: list[Upper], base: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    r"""Bound nodes; return also the scores tau of the maximum and the class to split, shape (N,).
+    r"""Bound nodes; return also the scores tau of the maximum, shape (C, N), and the class to split, shape (N,).
 
     A node restricts each class to a range of groups, that is its score tau_c to an interval. There the
     convex reward of the class lies below a line (its chord, or any line above both ends), and with lines in
@@ -154,35 +159,33 @@ def _bounded(
     """
     e = problem.direction
     # The node's interval of scores in each class, from `first` down to `last`, and the values of
-    # G at both.
-    first = np.stack([g.ends[low[:, c]] for c, g in enumerate(upper)], axis=1)
-    last = np.stack([g.ends[high[:, c] + 1] for c, g in enumerate(upper)], axis=1)
-    first_slope = np.stack([g.slope[low[:, c]] for c, g in enumerate(upper)], axis=1)
-    last_slope = np.stack([g.slope[high[:, c]] for c, g in enumerate(upper)], axis=1)
-    at_first = first_slope * first - np.stack(
-        [g.offset[low[:, c]] for c, g in enumerate(upper)], axis=1
-    )
-    at_last = last_slope * last - np.stack(
-        [g.offset[high[:, c]] for c, g in enumerate(upper)], axis=1
-    )
+    # G at both. Classes along the first axis, nodes along the second: sums over few classes are fast.
+    rows = list(zip(upper, low, high, strict=True))
+    first = np.stack([g.ends[a] for g, a, _ in rows])
+    last = np.stack([g.ends[b + 1] for g, _, b in rows])
+    first_slope = np.stack([g.slope[a] for g, a, _ in rows])
+    last_slope = np.stack([g.slope[b] for g, _, b in rows])
+    at_first = first_slope * first - np.stack([g.offset[a] for g, a, _ in rows])
+    at_last = last_slope * last - np.stack([g.offset[b] for g, _, b in rows])
     alone = low == high
     width = np.where(first > last, first - last, 1.0)
     # G of a single group is a line, and its own slope is exact. Otherwise the chord is the least
     # line above both ends, and by convexity above G between them.
     chord = np.where(alone | (first <= last), first_slope, (at_first - at_last) / width)
-    best, slope = np.full(len(low), np.inf), chord
+    best, slope = np.full(low.shape[1], np.inf), chord
     for tilt in range(_TILTS + 1):
         # The maximum over all posteriors of a linear function less the divergence is a
         # log-sum-exp (Donsker and Varadhan), attained at `posterior`; that it may lie outside the
         # node only loosens the bound.
-        logits = base + slope @ e
-        top = logits.max(axis=1, keepdims=True)
-        weight = np.exp(logits - top)
-        total = weight.sum(axis=1, keepdims=True)
-        posterior = weight / total
+        posterior = base[:, None] + e.T @ slope
+        top = posterior.max(axis=0)
+        posterior -= top
+        np.exp(posterior, out=posterior)
+        total = posterior.sum(axis=0)
+        posterior /= total
         offset = np.maximum(at_first - slope * first, at_last - slope * last)
-        value = offset.sum(axis=1) + (top + np.log(total))[:, 0]
-        mean_score = posterior @ e.T
+        value = offset.sum(axis=0) + top + np.log(total)
+        mean_score = e @ posterior
         if tilt == 0:
             tau = mean_score
         best = np.minimum(best, value)
@@ -197,34 +200,40 @@ def _bounded(
         )
         # Several slopes change at once, each as if alone: dividing by their number keeps the
         # joint step from overshooting.
-        many = np.maximum((outside != 0).sum(axis=1, keepdims=True), 1)
-        variance = np.maximum(posterior @ (e * e).T - mean_score**2, 1e-12)
+        many = np.maximum((outside != 0).sum(axis=0), 1)
+        variance = np.maximum((e * e) @ posterior - mean_score**2, 1e-12)
         step = np.clip(outside / (variance * many), -1e3, 1e3)
         slope = np.clip(slope - step, last_slope, first_slope)
     inside = np.clip(tau, last, first)
     # How far the chord lies above the reward at the maximum: what splitting the class may gain.
-    above = np.stack(
-        [
-            at_last[:, c] + chord[:, c] * (inside[:, c] - last[:, c]) - g.at(inside[:, c])[0]
-            for c, g in enumerate(upper)
-        ],
-        axis=1,
-    )
+    reward = np.stack([g.at(score)[0] for g, score in zip(upper, inside, strict=True)])
+    above = at_last + chord * (inside - last) - reward
     # Where the chords touch, the class of most groups is split.
     above = np.where(alone, -1.0, above + 1e-12 * (high - low))
-    return best, inside, above.argmax(axis=1)
+    return best, inside, above.argmax(axis=0)
+
+
+def _first_nodes(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Divide the groups of every class evenly, first and last group of each node: as many nodes as are bounded in about the time of few."""
+    parts = max(int(_FIRST_NODES ** (1.0 / len(sizes))), 1)
+    ends = [np.unique(np.linspace(0, size, min(parts, size) + 1).astype(int)) for size in sizes]
+    low, high = (
+        np.stack([each.ravel() for each in np.meshgrid(*some, indexing="ij")])
+        for some in ([each[:-1] for each in ends], [each[1:] - 1 for each in ends])
+    )
+    return low, high
 
 
 def _halves(
     low: np.ndarray, high: np.ndarray, tau: np.ndarray, split: np.ndarray, upper: list[Upper]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split nodes where the maximum lies, but not at the very edge."""
-    rows = np.arange(len(low))
-    a, b = low[rows, split], high[rows, split]
-    place = np.zeros(len(low), int)
+    nodes = np.arange(split.size)
+    a, b = low[split, nodes], high[split, nodes]
+    place = np.zeros(split.size, int)
     for c, g in enumerate(upper):
         here = split == c
-        place[here] = g.at(tau[here, c])[1]
+        place[here] = g.at(tau[c, here])[1]
     # A cut at the very edge would leave a node nearly as large as before.
     # The cut follows the group that holds the maximum, so that the chords of both halves end near
     # it.
@@ -232,12 +241,12 @@ def _halves(
     place = np.clip(place, a + margin, np.maximum(b - 1 - margin, a))
     place = np.minimum(place, np.maximum(b - 1, a))
     left_high, right_low = high.copy(), low.copy()
-    left_high[rows, split] = place
-    right_low[rows, split] = place + 1
+    left_high[split, nodes] = place
+    right_low[split, nodes] = place + 1
     several = a < b
     return (
-        np.concatenate([low, right_low[several]]),
-        np.concatenate([left_high, high[several]]),
+        np.append(low, right_low[:, several], axis=1),
+        np.append(left_high, high[:, several], axis=1),
     )
 
 

@@ -9,7 +9,6 @@ working set lacks are added. With more classes than that can search, and few let
 searched instead (`_posteriors`); with more letters too the bound comes from smaller problems (`_groups`).
 """
 
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -45,7 +44,7 @@ _ADDED: Final = 4000
 """Strategies added to the working set in a round, at most about."""
 _NEAR: Final = 40_000
 """Strategies that are listed because they come near the optimum."""
-_SPLIT: Final = 80_000
+_SPLIT: Final = 40_000
 """Strategies that their split may give, before the best are chosen."""
 _DEPTH: Final = 10.0
 """Nats below the optimum, times groups squared, down to which strategies are listed."""
@@ -56,10 +55,21 @@ _TIGHT: Final = 0.1
 """Nats, times groups squared, that it leaves open once no strategy is missing."""
 _ASTRAY: Final = 3.0
 """Excess over the tolerance from which on finer groups are not tried: these did not converge."""
+_PRICED: Final = 0.3
+"""Part of the gap that strategies which the working set lacks may cause before finer groups are tried. Nor may their excess be larger than
+the gap: multipliers that are far off are no guess for those of finer groups."""
+_REPAIRS: Final = 2
+"""Times that multipliers are raised for strategies that violate the dual."""
 _ROUNDS: Final = 12
 """Most rounds of new strategies for one number of groups; what they leave open is part of the bound."""
 _FINEST: Final = 144
 """Groups a class has at most."""
+_CAREFUL: Final = 1.1
+"""By how much more groups are taken than those of which the gap is expected to be small enough."""
+_LEAST_FINER: Final = 1.25
+"""Least ratio of the numbers of groups of a level and the one before."""
+_FINER: Final = 2.5
+"""Largest such ratio."""
 _ROUNDING: Final = 5e-14
 """Rounding of a reward, a sum of some hundred numbers of probabilities that are rounded to 1e-14."""
 _TOLD: Final = 2.0
@@ -140,15 +150,10 @@ def optimum(
         more, above = _by_posteriors(problem, multiplier, tolerance)
         channels += more
         bounds.append(above)
-    else:
-        for found, above in _by_strategies(problem, multiplier, tolerance):
-            bounds.append(above)
-            if not (found.sum(axis=0) > 0).all():
-                continue  # it did not converge, and forgot a letter
-            channels.append(found)
-            reward, nats = evaluated(problem, found)
-            if min(bounds) - (reward - multiplier * nats) <= enough:
-                break
+    elif len(queries.direction) > 1:
+        more, above = _by_strategies(problem, multiplier, enough / slope)
+        channels += more
+        bounds.append(above)
     # Where a solver did not converge a channel may have forgotten a letter: it cannot be scaled to the masses P(y).
     channels = [each for each in channels if (each.sum(axis=0) > 0).all()]
     points = [evaluated(problem, channel) for channel in channels]
@@ -241,15 +246,16 @@ def _by_alternation(problem: Programme, multiplier: float) -> np.ndarray:
 
 def _by_strategies(
     problem: Programme, multiplier: float, tolerance: float
-) -> Iterator[tuple[np.ndarray, float]]:
-    """Yield channels and bounds of several classes, of more and more groups.
+) -> tuple[list[np.ndarray], float]:
+    """Return channels and the least bound of several classes, of more and more groups until both meet.
 
     Tangents take the place of the rewards above, so that the dual of every level is a bound,
     whatever strategies it was solved over: the largest excess over all of them is added.
 
     A level is solved by column generation: the interior point over a working set, then branch and bound for
     the strategies that violate its dual most (`best_strategies`), which join the set. The next level has
-    tangents twice as dense, and starts from the strategies in use, split into their groups' parts.
+    as many more tangents as the gap asks for, which falls with the square of their number, and starts from the strategies in use,
+    split into their groups' parts, and from the interpolated dual variables.
     """
     queries = problem.queries
     C = len(queries.direction)
@@ -258,6 +264,7 @@ def _by_strategies(
     parents: np.ndarray | None = None
     coarse: tuple[Problem, Solution] | None = None
     scores: list[tuple[np.ndarray, np.ndarray] | None] = [None] * C
+    channels, least_bound = [], np.inf
     while True:
         # One level: f is replaced by `count` of its tangents in each class, from above.
         steps = [
@@ -271,7 +278,7 @@ def _by_strategies(
         )
         sizes = [mass.size for mass in groups.mass]
         if parents is None or coarse is None:
-            strategies = first_strategies(groups, _FIRST_STRATEGIES)
+            strategies, start = first_strategies(groups, _FIRST_STRATEGIES), None
         else:
             # Warm start: the strategies of the coarser level are split into those of the finer
             # groups that overlap theirs, the best by interpolated dual variables are taken, and
@@ -283,6 +290,7 @@ def _by_strategies(
                 split, groups.excess(split, coarse[1].theta, guess), groups, _WORKING
             )
             strategies = distinct(np.append(split, first_strategies(groups, 0), axis=0), sizes)
+            start = Solution(np.zeros(0), coarse[1].theta, guess)
         # As many tangents as the reward has pieces: the rewards are exact, and no finer level follows.
         exact = all(
             some.length.size == whole.length.size
@@ -290,9 +298,9 @@ def _by_strategies(
         )
         # Where no finer groups follow, what the interior point leaves open is all of the gap.
         least, tight = 0.01 * nats, 0.0 if exact else _TIGHT / count**2
-        reach = max(_LOOSE / count**2, least)
+        reach = least if exact else max(_LOOSE / count**2, least)
         for rounds_left in range(_ROUNDS - 1, -1, -1):
-            solution = interior_point(groups, strategies, reach)
+            solution = interior_point(groups, strategies, reach, start)
             # Pricing: the largest excess over all strategies makes the dual a bound, whatever the
             # working set.
             excess, near, f = best_strategies(
@@ -302,27 +310,67 @@ def _by_strategies(
                 deepest=min(0.1, _DEPTH / count**2),
                 most=_NEAR,
             )
-            # Strategies with f > 0 are the constraints of the dual that it violates: they enter
-            # the working set.
-            worst = _best_of_every_group(near[f > 0], f[f > 0], groups, _ADDED)
-            more = distinct(np.append(strategies, worst, axis=0), sizes)
-            done = excess <= max(0.1 * nats, 0.3 * reach) and reach <= max(least, tight)
-            if done or not rounds_left:
+            # Strategies with f > 0 are the constraints that the dual variables violate: raised multipliers make up for them, and
+            # they enter the working set if that costs much.
+            value, feasible = _made_feasible(groups, solution, excess, near, f)
+            least_bound = min(least_bound, problem.rewards.above.whole + multiplier * value)
+            lost = value - groups.dual(solution)
+            found, gap = groups.channel(strategies, solution), np.inf
+            if (found.sum(axis=0) > 0).all():  # otherwise it did not converge, and forgot a letter
+                channels.append(found)
+                reward, spent = evaluated(problem, found)
+                gap = (least_bound - reward) / multiplier + spent
+            last = exact or count >= _FINEST
+            solved = reach <= (least if exact else _TIGHT / count**2) and lost <= 0.1 * nats
+            if (
+                gap <= nats
+                or not rounds_left
+                or solved
+                or (not last and max(lost / _PRICED, excess) <= gap)
+            ):
                 break
             # Solving the working set to far less than it misses is wasted: the accuracy follows
-            # the excess down.
-            reach = min(reach, max(0.1 * excess, least, 0.4 * tight))
-            strategies = more
-        # The dual of `_strategies`, in units of lambda: masses times beta, plus P times theta,
-        # plus the excess.
-        dual = sum(float(m @ b) for m, b in zip(groups.mass, solution.beta, strict=True))
-        value = dual + float(queries.py @ solution.theta) + excess
-        yield groups.channel(strategies, solution), problem.rewards.above.whole + multiplier * value
-        if excess > _ASTRAY * nats or count >= _FINEST or exact:
-            return
+            # what is missed down.
+            reach = min(reach, max(0.1 * lost, least, 0.4 * tight))
+            worst = _best_of_every_group(near[f > 0], f[f > 0], groups, _ADDED)
+            strategies = distinct(np.append(strategies, worst, axis=0), sizes)
+        if gap <= nats or last or lost > max(_ASTRAY * nats, _PRICED * gap):
+            return channels, least_bound
         scores = _scores(groups, solution)
-        parents, coarse = _to_split(groups, strategies, solution, near, f), (groups, solution)
-        count = min(2 * count, _FINEST)
+        parents = _to_split(groups, strategies, solution, near, f)
+        coarse = groups, feasible
+        # The number expected to do, and where it is much larger some between, by equal ratios.
+        finer = min(_CAREFUL * np.sqrt(gap / nats), _FINEST / count)
+        levels = max(int(np.ceil(np.log(finer) / np.log(_FINER))), 1)
+        count = min(int(np.ceil(max(finer ** (1.0 / levels), _LEAST_FINER) * count)), _FINEST)
+
+
+def _made_feasible(
+    groups: Problem, solution: Solution, excess: float, near: np.ndarray, f: np.ndarray
+) -> tuple[float, Solution]:
+    r"""Return the bound of dual variables that some strategies violate, in units of lambda, and better ones.
+
+    The largest excess over all strategies, added to the dual, makes it a bound. It costs less to raise a multiplier of every strategy
+    that is violated, of the group of the least mass. Strategies of groups that were nowhere the best may come to the fore then, so that
+    the largest excess is searched again.
+    """
+    value, feasible = groups.dual(solution) + excess, solution
+    for _ in range(_REPAIRS):
+        violated = np.flatnonzero(f > 0)
+        if excess <= 0 or violated.size == 0:
+            break
+        before, beta = feasible.beta, [each.copy() for each in feasible.beta]
+        for strategy, more in zip(near[violated], f[violated], strict=True):
+            # What multipliers were raised by so far counts for all strategies that share them.
+            for c, r in enumerate(strategy):
+                more -= beta[c][r] - before[c][r]
+            if more > 0:
+                _, c = min((groups.mass[c][r], c) for c, r in enumerate(strategy))
+                beta[c][strategy[c]] += more
+        feasible = feasible._replace(beta=beta)
+        excess, near, f = best_strategies(groups, feasible.theta, beta, deepest=0.0, most=_NEAR)
+        value = min(value, groups.dual(feasible) + excess)
+    return value, feasible
 
 
 def _to_split(

@@ -59,6 +59,11 @@ class Problem(NamedTuple):
             f -= b[strategies[:, c]]
         return np.asarray(f)
 
+    def dual(self, solution: "Solution") -> float:
+        """Return the sum of mass times beta and P times theta."""
+        masses = sum(float(m @ b) for m, b in zip(self.mass, solution.beta, strict=True))
+        return masses + float(self.py @ solution.theta)
+
     def channel(self, strategies: np.ndarray, solution: "Solution") -> np.ndarray:
         """P(F,y) = q_F P(y|F) of the strategies in use, shape (J, |Y|)."""
         used = solution.q > _UNUSED
