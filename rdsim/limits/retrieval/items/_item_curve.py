@@ -21,6 +21,8 @@ from rdsim.transformations import on_host
 
 _PART: Final = 0.25
 """Part of the tolerance in loss that a solved slope may leave; the distance between slopes takes the rest."""
+_PART_OF_RATE: Final = 0.5
+"""The same of the tolerance in bits: had each slope all of it, nothing would be left for the distance between slopes."""
 _PADDED: Final = 64
 """Losses of stored letters are computed for a multiple of so many, by few programs."""
 
@@ -149,10 +151,10 @@ def searched(
         # Slopes of a curve are bits per unit of loss; vertical and flat lines are known already.
         inside = np.sort(slopes[np.isfinite(slopes) & (slopes > 0)])
         # Where a loss is sought the tolerance is one of losses, which are a fraction of the bits where these earn little.
-        bits = _PART * tolerance * inside if inverse else np.full(inside.shape, tolerance)
+        part = _PART * inside if inverse else np.full(inside.shape, _PART_OF_RATE)
         # The curve's own slope is the reward that a bit earns, the reciprocal of bits per unit of
         # loss.
-        known.append(curve._points(1.0 / inside, bits))
+        known.append(curve._points(1.0 / inside, part * tolerance))
         return known[-1]
 
     lower, upper = search(solve, known[0], goal.ravel(), tolerance, inverse=inverse)
