@@ -86,6 +86,10 @@ _STEP: Final = 0.1
 _FEW: Final = 8
 """Up to so many shares, each has a lambda of its own, found by the golden section."""
 _GOLDEN: Final = 0.5 * (math.sqrt(5.0) - 1)
+_AROUND: Final = 8
+"""Fine steps to either side of a corner among whose thresholds lambda is sharpened: the corners are known to a grid of twice `_STEP`."""
+_FINE_STEPS: Final = 4
+"""Fine steps in `_STEP`: with whole ones a recall was loosened by up to 4e-4 of it, with these by 2e-5 (measured)."""
 _SECTIONS: Final = 9
 """Steps of the golden section, which find ln lambda to within 2e-3 and the recall to within a thousandth."""
 _PARTS: Final = 24
@@ -219,9 +223,11 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
     best = np.full((bits.size, log_t.size), np.inf)
     gamma, height, chosen = (np.zeros(best.shape) for _ in range(3))
 
-    def tried(multiplier: float, rows: NDArray[np.intp]) -> Reals:
-        """Values for some of the bits, at all shares, for one lambda; the best lines are kept."""
-        log_gamma, above = _supports(items, coarse, multiplier, log_t)
+    # Each R tries the multipliers that were found for it, so that its bound does not depend on the other R of a call.
+    multipliers = _multipliers(items, coarse.a[::2], bits * LN2, log_t)
+    for multiplier in np.unique(multipliers):
+        rows = np.flatnonzero((multipliers == multiplier).any(axis=1))
+        log_gamma, above = _supports(items, coarse, float(multiplier), log_t)
         heights = above + multiplier * bits[rows, None] * LN2
         values = np.asarray(np.exp(log_t + log_gamma) + heights)
         for row, line_heights, line_values in zip(rows, heights, values, strict=True):
@@ -230,32 +236,6 @@ def information(items: Callable[[Reals], Items], bits: Reals, log_t: Reals) -> l
             gamma[row, better] = log_gamma[better]
             height[row, better] = line_heights[better]
             chosen[row, better] = multiplier
-        return values
-
-    # Each R tries the multipliers that were found for it, so that its bound does not depend on the other R of a call.
-    multipliers = _multipliers(items(coarse.a[::2]), bits * LN2, log_t)
-    for multiplier in np.unique(multipliers):
-        tried(float(multiplier), np.flatnonzero((multipliers == multiplier).any(axis=1)))
-    if log_t.size <= _FEW:
-        # The value is convex in lambda, with kinks where the hull's corner changes: the golden section.
-        for row, share in np.ndindex(best.shape):
-
-            def value(log: float, row: int = row, share: int = share) -> float:
-                return float(tried(_multiplier(log), np.array([row]))[0, share])
-
-            log = math.log(chosen[row, share])
-            low, high = log - _BRACKET, log + _BRACKET
-            inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
-            values = [value(x) for x in inner]
-            for _ in range(_SECTIONS):
-                if values[0] <= values[1]:
-                    high, inner[1], values[1] = inner[1], inner[0], values[0]
-                    inner[0] = high - _GOLDEN * (high - low)
-                    values[0] = value(inner[0])
-                else:
-                    low, inner[0], values[0] = inner[0], inner[1], values[1]
-                    inner[1] = low + _GOLDEN * (high - low)
-                    values[1] = value(inner[1])
     return [Lines(log_t, *each) for each in zip(gamma, height, chosen, strict=True)]
 
 
@@ -263,27 +243,29 @@ def _multiplier(log: float) -> float:
     return max(math.exp(log), LEAST_MULTIPLIER)
 
 
-def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
+def _multipliers(
+    items: Callable[[Reals], Items], thresholds: Reals, nats: Reals, log_t: Reals
+) -> Reals:
     """Find lambda that is about the best for each number of nats and share, shape (nats, T).
 
     They are sought on powers of one ratio, of which each number of nats has a range of its own, and refined by a
-    parabola through the best three. Any multiplier gives a bound: what is lost here is tightness.
+    parabola through the best three, of few shares by the golden section. Any multiplier gives a bound: what is lost
+    here is tightness.
     """
+    rough = items(thresholds)
     log_shares = scipy.special.log_ndtr(-rough.a)
 
     @functools.cache
-    def hull(power: int) -> Reals:
-        """The concave hull of U(s) at the shares, interpolated between the two corners around each."""
+    def hull(power: int) -> tuple[Reals, NDArray[np.intp]]:
+        """The concave hull of U(s) at the shares, and the places of the two corners around each, shape (2, T)."""
         useful = rough.usefulness(_multiplier(step * power))
-        left, right = _corners(useful, log_shares, log_t)
-        lower, share = np.exp(np.stack([log_shares[left], log_t]) - log_shares[right])
-        part = (share - lower) / (1 - lower)
-        return np.asarray(useful[left] + part * (useful[right] - useful[left]))
+        corners = np.stack(_corners(useful, log_shares, log_t))
+        return _on_hull(useful, log_shares, log_t, *corners), corners
 
     def values(powers: NDArray[np.intp], nat: float) -> Reals:
         """The bound for each lambda is the hull plus lambda R ln 2; shape of the powers, (P, T)."""
         each, place = np.unique(powers, return_inverse=True)
-        hulls = np.stack([hull(int(power)) for power in each])
+        hulls = np.stack([hull(int(power))[0] for power in each])
         return hulls[place.reshape(powers.shape), np.arange(log_t.size)] + nat * np.exp(
             step * powers
         )
@@ -312,9 +294,59 @@ def _multipliers(rough: Items, nats: Reals, log_t: Reals) -> Reals:
         shift = np.where(bent, 0.5 * (a - c) / np.where(bent, curvature, 1.0), 0.0)
         place = np.take_along_axis(near, i[None], axis=0)[0]
         log_best[row] = step * (place + np.clip(shift, -1.0, 1.0))
+        if log_t.size <= _FEW:
+            for share, power in enumerate(place):
+                corners = np.unique([hull(int(power) + k)[1][:, share] for k in (-1, 0, 1)])
+                log_best[row, share] = _sharpened(
+                    items, thresholds[corners], log_best[row, share], nat, log_t[share]
+                )
     if log_t.size > _FEW:
         log_best = _NEAR * np.round(log_best / _NEAR)
     return np.asarray(np.maximum(np.exp(log_best), LEAST_MULTIPLIER))
+
+
+def _on_hull(
+    useful: Reals, log_shares: Reals, log_t: Reals, left: NDArray[np.intp], right: NDArray[np.intp]
+) -> Reals:
+    """Interpolate the concave hull of U(s) at shares between two of its corners."""
+    lower, share = np.exp(np.stack([log_shares[left], log_t]) - log_shares[right])
+    part = (share - lower) / (1 - lower)
+    return np.asarray(useful[left] + part * (useful[right] - useful[left]))
+
+
+def _sharpened(
+    items: Callable[[Reals], Items], corners: Reals, log: float, nats: float, log_t: float
+) -> float:
+    """Sharpen ln lambda for one share by the golden section, on thresholds near those where lines touched the hull for lambda about it.
+
+    The value is convex in lambda, with kinks where the hull's corner changes. Far from these thresholds the hull is not computed,
+    nor need it be: what is chosen is lambda alone, and its bound is computed on all thresholds.
+    """
+    # Whole steps from the first corner: no threshold stands twice but for rounding.
+    steps = np.round((corners - corners[0]) / _STEP).astype(int)
+    around = np.unique(np.add.outer(_FINE_STEPS * steps, np.arange(-_AROUND, _AROUND + 1)))
+    near = items(corners[0] + _STEP / _FINE_STEPS * around)
+    log_shares, at = scipy.special.log_ndtr(-near.a), np.array([log_t])
+
+    def value(log: float) -> float:
+        multiplier = _multiplier(log)
+        useful = near.usefulness(multiplier)
+        left, right = _corners(useful, log_shares, at)
+        return float(_on_hull(useful, log_shares, at, left, right)[0]) + multiplier * nats
+
+    low, high = log - _BRACKET, log + _BRACKET
+    inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
+    values = [value(x) for x in inner]
+    for _ in range(_SECTIONS):
+        if values[0] <= values[1]:
+            high, inner[1], values[1] = inner[1], inner[0], values[0]
+            inner[0] = high - _GOLDEN * (high - low)
+            values[0] = value(inner[0])
+        else:
+            low, inner[0], values[0] = inner[0], inner[1], values[1]
+            inner[1] = low + _GOLDEN * (high - low)
+            values[1] = value(inner[1])
+    return inner[int(values[1] < values[0])]
 
 
 def _supports(
