@@ -121,6 +121,15 @@ def test_C25_C26_no_channel_passes_the_converse_by_groups(joint, seed, letters, 
         assert converse.rate_at(np.array(1 - reward)) <= bits + 1e-9
 
 
+@pytest.mark.parametrize("joint", [True, False])
+def test_C26_a_loss_that_every_item_has_costs_no_bits(joint):
+    """Of two items both are among the first two: the least loss is zero, whatever its rounding is."""
+    for seed in range(6):
+        table = drawn(np.random.default_rng(seed), (7, 7))
+        problem = programme(classes_of(table), tabulated(1.0, parse_loss(("miss", 2)), joint=joint))
+        assert converse_by_groups(problem).rate_at(np.array(0.0)) == 0
+
+
 @pytest.mark.parametrize("classes", [6, 9])
 def test_C26_groups_lie_below_all_queries_together_and_not_far(classes):
     """Of so few items strategies of all classes can be searched: what groups give away is the difference."""

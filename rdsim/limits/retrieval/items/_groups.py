@@ -32,6 +32,8 @@ _TOLERANCE: Final = 1e-2
 """Gap of each of these solutions, bits: lines of neighbouring slopes leave as much between them."""
 _NEGLIGIBLE: Final = 1e-9
 """Reward of stored items below which a group is bounded by that alone, for all rates."""
+_ROUNDING: Final = 1e-12
+"""Subtracted from losses for the rounding of their sums: a least loss of zero that came out above zero would need infinitely many bits."""
 
 
 class GroupedConverse(NamedTuple):
@@ -78,7 +80,7 @@ def converse_by_groups(problem: Programme) -> GroupedConverse:
     earned = sum(
         (slope[:, None] * rate + height[:, None]).min(axis=0) for slope, height in envelopes
     )
-    loss = 1.0 - (rewards.above.whole + earned)
+    loss = 1.0 - (rewards.above.whole + earned) - _ROUNDING
     # Rounding apart the sum falls as it is; corners at which it does not would make its inverse ambiguous.
     falls = np.append(True, np.diff(np.minimum.accumulate(loss)) < 0)
     return GroupedConverse(rate[falls], loss[falls])

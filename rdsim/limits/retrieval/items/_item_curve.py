@@ -23,6 +23,8 @@ _PART: Final = 0.25
 """Part of the tolerance in loss that a solved slope may leave; the distance between slopes takes the rest."""
 _PART_OF_RATE: Final = 0.5
 """The same of the tolerance in bits: had each slope all of it, nothing would be left for the distance between slopes."""
+_ROUNDING: Final = 1e-12
+"""Losses so little below the least one are taken for it: the least is a sum that is rounded."""
 _PADDED: Final = 64
 """Losses of stored letters are computed for a multiple of so many, by few programs."""
 
@@ -115,7 +117,7 @@ class ItemCurve(Curve):
         loss = validation.interval("loss", at, low=0.0)
         if not validation.is_traced(loss, self.minimum_loss):
             least = float(self.minimum_loss)
-            below = np.asarray(loss) < least - 1e-12
+            below = np.asarray(loss) < least - _ROUNDING
             if below.any():
                 raise ValueError(
                     f"loss must be at least {least!r}, that of items stored whole, "
@@ -146,6 +148,9 @@ def searched(
     """
     known = [Points(*map(np.asarray, curve._known()))]
     tolerance = float(curve.rate.tolerance)
+    if not inverse:
+        least = float(curve.minimum_loss)
+        goal = np.where(goal < least - _ROUNDING, goal, np.maximum(goal, least))
 
     def solve(slopes: np.ndarray) -> Points:
         # Slopes of a curve are bits per unit of loss; vertical and flat lines are known already.
