@@ -140,7 +140,7 @@ class Gains(NamedTuple):
             exponent[:, g] = at - slope * cost[:, g]
             # The probability that a place holds a target of gain g, with all gains competing for
             # it.
-            own = exponent[:, g] - np.logaddexp(0.0, scipy.special.logsumexp(exponent, axis=1))
+            own = exponent[:, g] - np.logaddexp.reduce(exponent, axis=1, initial=0.0)
             return np.atleast_1d(size @ np.exp(own) >= min(number[g], size.sum() - 0.5))
 
         # Coordinate search: the expected number of targets of gain g rises with its own scale t_g, so that each is found
