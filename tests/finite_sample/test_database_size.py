@@ -69,7 +69,7 @@ def test_families_are_the_distributions_of_their_names(family, numbers, cdf):
     edges = np.append(at.log_p - at.width / 2, 0.0)
     argument = {"gamma": -edges, "generalised Pareto": -edges, "beta": np.exp(edges)}
     whole = cdf(argument.get(family, np.minimum(edges, -1e-12)))
-    found = _mixing._tail(family, numbers, 0.0, at)
+    found = _mixing._tail(family, 0.0, at)(*numbers)
     np.testing.assert_allclose(
         found[inside], np.diff(whole / whole[-1])[inside], rtol=0.02, atol=1e-4
     )
@@ -78,7 +78,7 @@ def test_families_are_the_distributions_of_their_names(family, numbers, cdf):
 def test_cells_of_the_deep_tail_have_their_widths():
     """Half of this normal distribution of ln p lies below -60, where the cells are tens of nats wide."""
     at = _mixing.grid(5.0)
-    found = _mixing._tail("normal in ln p", (-60.0, math.log(20.0)), 0.0, at)
+    found = _mixing._tail("normal in ln p", 0.0, at)(-60.0, math.log(20.0))
     for place in (-100.0, -60.0, -30.0):
         # The distribution to the middle of the cell that holds the place.
         cell = int(np.argmin(np.abs(at.log_p - place)))
@@ -125,7 +125,7 @@ def test_the_numbers_of_every_family_maximise_the_likelihood_of_atoms_and_tail()
 
     def likelihood(fit, numbers):
         tail = np.zeros(at.log_p.size)
-        tail[at.log_p < fit.threshold] = _mixing._tail(fit.family, numbers, fit.threshold, at)
+        tail[at.log_p < fit.threshold] = _mixing._tail(fit.family, fit.threshold, at)(*numbers)
         mixture = fit.masses + (1 - fit.masses.sum()) * tail
         return counts.share @ np.log(binomial @ mixture)
 

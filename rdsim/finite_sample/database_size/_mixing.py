@@ -207,22 +207,30 @@ class Mixing:
 
     def mean(self, on_atoms: Reals, on_tail: Reals, at: Grid) -> float:
         """Average a function of p, given on the grid of the fit and on one that is deep enough."""
-        tail = _tail(self.family, self.numbers, self.threshold, at)
+        tail = _tail(self.family, self.threshold, at)(*self.numbers)
         rest = 1 - float(self.masses.sum())
         return float(self.masses @ on_atoms + rest * (tail @ on_tail[at.log_p < self.threshold]))
 
 
-def _tail(family: str, numbers: tuple[float, float], threshold: float, at: Grid) -> Reals:
-    """Probabilities of the cells below the threshold under the family."""
+def _tail(family: str, threshold: float, at: Grid) -> Callable[[float, float], Reals]:
+    """Make a function of the family's two numbers: the probabilities of the cells below the threshold.
+
+    A search calls it some hundred times. What depends on the cells alone is computed once.
+    """
     below = at.log_p < threshold
-    log_density = FAMILIES[family][0](at.log_p[below], *numbers, threshold)
-    log_mass = log_density + np.log(at.width[below])
-    largest = log_mass.max()
-    # Where the family has no density below the threshold the search turns away.
-    if not np.isfinite(largest):
-        raise FloatingPointError
-    mass = np.exp(log_mass - largest)
-    return np.asarray(mass / mass.sum())
+    log_p, log_width = at.log_p[below], np.log(at.width[below])
+    log_density = FAMILIES[family][0]
+
+    def probabilities(a: float, b: float) -> Reals:
+        log_mass = log_density(log_p, a, b, threshold) + log_width
+        largest = log_mass.max()
+        # Where the family has no density below the threshold the search turns away.
+        if not math.isfinite(largest):
+            raise FloatingPointError
+        mass = np.exp(log_mass - largest)
+        return np.asarray(mass / mass.sum())
+
+    return probabilities
 
 
 def fits(counts: Counts) -> list[Mixing]:
@@ -254,18 +262,19 @@ def _maximise(
     fixed = table[:, above] @ free[above]
     rest = 1 - free[above].sum()
     below = table[:, ~above]
+    tail = _tail(family, threshold, at)
 
     def cost(numbers: Reals) -> float:
         try:
-            with np.errstate(all="ignore"):
-                tail = _tail(family, (float(numbers[0]), float(numbers[1])), threshold, at)
+            found = tail(float(numbers[0]), float(numbers[1]))
         except (FloatingPointError, OverflowError):
             return math.inf
-        probability = fixed + rest * (below @ tail)
+        probability = fixed + rest * (below @ found)
         value = -float(counts.share @ np.log(np.maximum(probability, 1e-300)))
         return value if math.isfinite(value) else math.inf
 
     start = np.array(FAMILIES[family][1])
     # The cost may be infinite where a family has no density, which a method of derivatives would not survive.
-    found = scipy.optimize.minimize(cost, start, method="Nelder-Mead", options=_SIMPLEX)
+    with np.errstate(all="ignore"):
+        found = scipy.optimize.minimize(cost, start, method="Nelder-Mead", options=_SIMPLEX)
     return float(found.x[0]), float(found.x[1])
