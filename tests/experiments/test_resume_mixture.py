@@ -24,7 +24,7 @@ from experiments.runner import store
 from experiments import gaussian_mixture as study
 from rdsim.cli.app import main
 
-hold, notes, *arguments = sys.argv[1:]
+hold, *runs = sys.argv[1:]
 store.library_files = lambda: []  # nobody who edits the library meanwhile disturbs the test
 study.SMOKE = dataclasses.replace(
     study.SMOKE, codes=("k-means VQ", "uniform scalar"), trials=512, training=64
@@ -33,14 +33,18 @@ inner = files.without_checkpoint
 
 def noted(name, function, *args):
     found = inner(name, function, *args)
-    with Path(notes).open("a") as file:
+    with (results / "notes").open("a") as file:
         file.write(name + "\\n")
     if name == hold:
         time.sleep(1000)
     return found
 
 files.without_checkpoint = noted
-sys.exit(main(arguments))
+for results in map(Path, runs):
+    results.mkdir(exist_ok=True)
+    arguments = ["run", "gaussian_mixture", "--preset", "smoke", "--results", str(results)]
+    if main(arguments):
+        sys.exit(1)
 """
 HOLD = "simulate-2-uniform-scalar-3"
 """The part that is computed but not yet stored when the process dies."""
@@ -50,10 +54,9 @@ PARTS = [
 ]
 
 
-def start(folder, hold, notes, cache):
-    arguments = ["run", "gaussian_mixture", "--preset", "smoke", "--results", str(folder)]
+def start(hold, *folders, cache):
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, hold, str(notes), *arguments],
+        [sys.executable, "-c", COMMAND, hold, *map(str, folders)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -82,30 +85,28 @@ def folder(tmp_path_factory):
 
 
 def test_C17_a_killed_study_continues_to_the_same_digits(folder):
-    notes = [folder / f"notes-{run}" for run in ("killed", "resumed", "whole")]
-    process = start(folder / "killed", HOLD, notes[0], folder / "cache")
+    killed, whole = folder / "killed", folder / "whole"
+    notes = killed / "notes"
+    process = start(HOLD, killed, cache=folder / "cache")
     deadline = time.monotonic() + TIMEOUT
-    while not (notes[0].exists() and HOLD in notes[0].read_text()):
+    while not (notes.exists() and HOLD in notes.read_text()):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert not (folder / "killed" / "smoke" / "gaussian_mixture.nc").exists()
-    kept = sorted(path.stem for path in (folder / "killed").rglob("*.npz"))
+    assert not (killed / "smoke" / "gaussian_mixture.nc").exists()
+    kept = sorted(path.stem for path in killed.rglob("*.npz"))
     assert kept == sorted(PARTS[:3])
+    assert notes.read_text().split() == PARTS[:4]
+    notes.unlink()
 
-    finished(start(folder / "killed", "", notes[1], folder / "cache"))
-    finished(start(folder / "whole", "", notes[2], folder / "cache"))
-    assert [path.read_text().split() for path in notes] == [PARTS[:4], PARTS[3:], PARTS]
-    assert not list((folder / "killed").rglob("*.npz"))
-    resumed, whole = (
-        (folder / name / "smoke" / "gaussian_mixture.nc").read_bytes()
-        for name in ("killed", "whole")
-    )
-    assert resumed == whole
-    stored = xarray.load_dataset(
-        folder / "whole" / "smoke" / "gaussian_mixture.nc", engine="h5netcdf"
-    )
-    assert stored.attrs["trials"] == 512
+    # One process more, in which the killed run continues and another one begins.
+    finished(start("", killed, whole, cache=folder / "cache"))
+    assert notes.read_text().split() == PARTS[3:]
+    assert (whole / "notes").read_text().split() == PARTS
+    assert not list(killed.rglob("*.npz"))
+    stored = [results / "smoke" / "gaussian_mixture.nc" for results in (killed, whole)]
+    assert stored[0].read_bytes() == stored[1].read_bytes()
+    assert xarray.load_dataset(stored[1], engine="h5netcdf").attrs["trials"] == 512
