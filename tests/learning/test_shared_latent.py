@@ -188,7 +188,7 @@ def test_the_posteriors_of_sixteen_coordinates_do_not_collapse():
     ((code, decoder),) = fit_family(
         *(jax.random.key(2), "shared latent", pairs),
         bits=(64,),
-        schedule=Schedule(steps=300, evaluate_every=25),
+        schedule=Schedule(steps=150, evaluate_every=25),
     )
     point = held_out_point(jax.random.key(3), (code, decoder), x[:512], y[:512])
     assert 1 - float(point.losses["reciprocal_rank"].mean) > 0.12
