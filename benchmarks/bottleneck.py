@@ -177,7 +177,7 @@ def _embo(joints: list[np.ndarray], config: Config, *, documented: bool = False)
     def point(joint: np.ndarray, slope: float) -> tuple[float, float]:
         px, py = joint.sum(axis=0), joint.sum(axis=1)
         complexity, relevance, _, _ = embo.InformationBottleneck.beta_iter(
-            *(1, scale / slope, px, py, joint / px, px.size), *effort, rtol=tolerance
+            1, scale / slope, px, py, joint / px, px.size, *effort, rtol=tolerance
         )
         return relevance - slope * complexity, complexity
 

@@ -94,7 +94,9 @@ def _side(config: Config, devices: int, processes: int) -> tuple[float, float, f
     started = [
         subprocess.Popen(
             [
-                *(sys.executable, "-c", _CODE),
+                sys.executable,
+                "-c",
+                _CODE,
                 *map(str, (processes, index, port, config.trials, config.numbers)),
             ],
             env=environment,

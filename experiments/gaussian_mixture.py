@@ -114,8 +114,13 @@ def run(
         [
             [
                 checkpoint(
-                    *(f"simulate-{len(noise)}-{_label(code)}-{b}", _simulate, config, noise),
-                    *(temperature_key, trial_key, fitted[i][j]),
+                    f"simulate-{len(noise)}-{_label(code)}-{b}",
+                    _simulate,
+                    config,
+                    noise,
+                    temperature_key,
+                    trial_key,
+                    fitted[i][j],
                 )
                 for j, b in enumerate(config.bits)
             ]
@@ -222,7 +227,8 @@ def decoders_of(
     marginal = competitor + 1e-12  # a training item may have a codeword that no cell has
     fitted = fit_temperatures(
         negative_squared_distance(queries, code.codewords),
-        *(code.encode(draw_key, items), marginal / marginal.sum()),
+        code.encode(draw_key, items),
+        marginal / marginal.sum(),
     ).temperature
     one = jnp.ones_like(fitted)
     density = density_decoder(source, code, _item_cells(config, config.cells // 2))
@@ -291,7 +297,8 @@ def _dataset(
             "total_variation": (code, _numbers(fitted, "total_variation"), one),
             "temperature": (
                 ("modalities", *code, "modality"),
-                *(_numbers(simulated, "temperature"), {"units": "squared distance per nat"}),
+                _numbers(simulated, "temperature"),
+                {"units": "squared distance per nat"},
             ),
             "loss": (where, _numbers(simulated, "mean"), one),
             "loss_lower": (where, _numbers(simulated, "lower"), one),
@@ -304,16 +311,19 @@ def _dataset(
             },
             "converse": (
                 ("modalities", "loss_name", "rate", "log2_size"),
-                *(_numbers(bounds, "converse"), one),
+                _numbers(bounds, "converse"),
+                one,
             ),
             "converse_at_code": (
                 ("modalities", "loss_name", *code, "log2_size"),
-                *(_numbers(bounds, "at_codes"), one),
+                _numbers(bounds, "at_codes"),
+                one,
             ),
             "codebook": (("loss_name", "rate", "log2_size"), codebook["curve"], one),
             "codebook_at_code": (
                 ("loss_name", *code, "log2_size"),
-                *(codebook["at_codes"], one),
+                codebook["at_codes"],
+                one,
             ),
             "random": (whole, _numbers(bounds, "random"), one),
             "query_information": (
@@ -439,10 +449,12 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         C17.monte_carlo.inside(
             f"{within} the outer bound at any bits: not shown to be within two points",
-            *(outer.max(), TWO_POINTS, 1.0),
+            outer.max(),
+            TWO_POINTS,
+            1.0,
         ),
         *(
-            C17.monte_carlo.inside(f"{closes}: {word}", *(value, -0.1, 1.0))
+            C17.monte_carlo.inside(f"{closes}: {word}", value, -0.1, 1.0)
             for word, value in (
                 ("median over codes, bits and sizes", share.median()),
                 ("least", share.min()),
@@ -451,6 +463,8 @@ def checks(dataset: xarray.Dataset) -> list[Check]:
         ),
         C17.monte_carlo.inside(
             "codes, bits and sizes at which that share is between 60 and 70 per cent, of all",
-            *(((share >= 0.6) & (share <= 0.7)).mean(), 0.0, 1.0),
+            ((share >= 0.6) & (share <= 0.7)).mean(),
+            0.0,
+            1.0,
         ),
     ]

@@ -87,7 +87,9 @@ def run(
         checkpoint(
             f"train-{name.replace(', ', '-')}",
             _trained,
-            *(config, name, jax.random.fold_in(key, known.index(name))),
+            config,
+            name,
+            jax.random.fold_in(key, known.index(name)),
         )
         for name in config.systems
     ]

@@ -43,9 +43,20 @@ class Config(Circle):
     noise: tuple[float, ...] = (0.02, 0.5)
     """Noise variances of the query modalities."""
     families: tuple[str, ...] = (
-        *("InfoNCE, k-means", "InfoNCE, product", "triplet, k-means", "CCA", "deep CCA"),
-        *("hashing, pairs", "hashing, classes", "shared latent", "adversarial"),
-        *("cross-attention", "distilled", "early fusion", "intermediate fusion", "late fusion"),
+        "InfoNCE, k-means",
+        "InfoNCE, product",
+        "triplet, k-means",
+        "CCA",
+        "deep CCA",
+        "hashing, pairs",
+        "hashing, classes",
+        "shared latent",
+        "adversarial",
+        "cross-attention",
+        "distilled",
+        "early fusion",
+        "intermediate fusion",
+        "late fusion",
         "multi-task",
     )
     """The families compared; the study `families` has the others."""
@@ -132,7 +143,10 @@ def _measured(config: Config, fit_key: jax.Array, trial_key: jax.Array) -> dict[
     systems = [system for name in names for system in fitted[name]]
     found = [
         operating_point(
-            *(trial_key, source, *system, config.log2_sizes),
+            trial_key,
+            source,
+            *system,
+            config.log2_sizes,
             trials=config.trials,
             cells=config.cells,
             run=RunOptions(block=128),
@@ -191,8 +205,13 @@ def _bounds(
     # Any code of two codewords: only the loss of whole items is used.
     nothing = fit_item_code(key, "k-means VQ", source.item_means, 1)
     whole = simulate_item_code(
-        *(key, source, nothing, {"whole": whole_items(source)}, (0.5, 0.5)),
-        *(config.log2_sizes, ("reciprocal_rank",)),
+        key,
+        source,
+        nothing,
+        {"whole": whole_items(source)},
+        (0.5, 0.5),
+        config.log2_sizes,
+        ("reciprocal_rank",),
         trials=config.trials,
         run=RunOptions(block=128),
     ).estimates["whole"]["reciprocal_rank"]

@@ -132,7 +132,11 @@ def _learned(config: Config, index: int, key: jax.Array) -> dict[str, np.ndarray
     )
     slopes = np.repeat(config.slopes, config.seeds)
     trained = learn(
-        *(train_key, learner, queries[:, None, :], items, slopes),
+        train_key,
+        learner,
+        queries[:, None, :],
+        items,
+        slopes,
         batch=config.batch,
         steps=config.steps,
         learning_rate=config.learning_rate,

@@ -148,7 +148,11 @@ def _learned(config: Config, key: jax.Array, trial_key: jax.Array) -> dict[str, 
     )
     slopes = np.repeat(config.slopes, config.seeds)
     trained = learn(
-        *(train_key, learner, queries, items, slopes),
+        train_key,
+        learner,
+        queries,
+        items,
+        slopes,
         batch=config.batch,
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -161,7 +165,10 @@ def _learned(config: Config, key: jax.Array, trial_key: jax.Array) -> dict[str, 
         decoders = {name: _decoder(config, name, source, model, code) for name in config.decoders}
         found.append(
             _simulate(
-                *(config, source, code, cells),
+                config,
+                source,
+                code,
+                cells,
                 decoders | {WHOLE: whole_items(source)},
                 trial_key,
             )
@@ -228,7 +235,12 @@ def _simulate(
     """Measure the bits of a code, and its loss under every decoder at every size."""
     rates = code_rates(code, cells.points, masses=cells.masses)
     found = simulate_item_code(
-        *(key, source, code, decoders, rates.output_marginal, config.log2_sizes),
+        key,
+        source,
+        code,
+        decoders,
+        rates.output_marginal,
+        config.log2_sizes,
         ("reciprocal_rank",),
         trials=config.trials,
         run=RunOptions(block=128),
@@ -294,7 +306,8 @@ def _dataset(
             "entropy": ("run", learned["entropy"], per_item),
             "temperature": (
                 ("run", "modality"),
-                *(learned["temperature"], {"units": "squared distance per nat"}),
+                learned["temperature"],
+                {"units": "squared distance per nat"},
             ),
             **{
                 f"loss{suffix}": (decoded, learned[end][:, :-1], one)
@@ -396,6 +409,8 @@ def _single_codes(own: xarray.Dataset) -> list[Check]:
         C17.monte_carlo.inside(
             "MRR that a single learned code of few bits lacks of the best known codes, at most: "
             "not within two points",
-            *(lacking.max() / 100, TWO_POINTS, 1.0),
+            lacking.max() / 100,
+            TWO_POINTS,
+            1.0,
         )
     ]

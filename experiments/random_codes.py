@@ -176,7 +176,10 @@ def _part(
         np.array(sizes, float) for sizes in (config.simulated_log2_sizes, config.drawn_log2_sizes)
     )
     found = simulate_ensemble(
-        *(key, code, sampled, "error"),
+        key,
+        code,
+        sampled,
+        "error",
         trials=config.trials,
         confidence=CONFIDENCE,
         competitor="exact",

@@ -76,8 +76,13 @@ def run(
                     attributes.get(name, unit),
                 )
                 for name in (
-                    *("error", "lower", "upper", "exact", "databases"),
-                    *("operations", "seconds"),
+                    "error",
+                    "lower",
+                    "upper",
+                    "exact",
+                    "databases",
+                    "operations",
+                    "seconds",
                 )
             },
             "anchor": ((), checkpoint("anchor", _anchor)["error"], unit),

@@ -95,15 +95,18 @@ def run(
         {
             "mrr": (dims, sweep["part"], {"long_name": "mean reciprocal rank", **units}),
             "above_fitted": (
-                *(dims, sweep["above_fitted"]),
+                dims,
+                sweep["above_fitted"],
                 {"long_name": "mean reciprocal rank above the fitted's", **units},
             ),
             "below_optimal": (
-                *(dims, sweep["below_optimal"]),
+                dims,
+                sweep["below_optimal"],
                 {"long_name": "mean reciprocal rank below the optimal score's", **units},
             ),
             "cosine_gain": (
-                *(dims[1:], sweep["cosine_gain"]),
+                dims[1:],
+                sweep["cosine_gain"],
                 {"long_name": "mean reciprocal rank that temperatures add to cosines", **units},
             ),
             "rule_ratio": ("rule", sweep["rule_ratio"], {"units": "1"}),
@@ -225,7 +228,9 @@ def _sweep(config: Config, key: jax.Array, fit: dict[str, Any]) -> dict[str, np.
         **{name: fit[name] for name in _OF_CODE},
     }
     result = run_trials(
-        *(key, _trial, arguments),
+        key,
+        _trial,
+        arguments,
         trials=config.queries,
         bounds=dict.fromkeys(("above_fitted", "below_optimal", "cosine_gain"), (-1.0, 1.0)),
         run=RunOptions(block=16),
@@ -244,7 +249,7 @@ def _trial(key: jax.Array, fixed: dict[str, Any]) -> dict[str, jax.Array]:
     target = jnp.argmax(fixed["channel"][drawn])
     distance = negative_squared_distance(query, fixed["codewords"])
     optimal = information_density_scores(
-        *(fixed["source"], query, fixed["channel"]), points=item.points, masses=item.masses
+        fixed["source"], query, fixed["channel"], points=item.points, masses=item.masses
     )
     scores = jnp.concatenate(
         [

@@ -36,7 +36,9 @@ def draw(dataset: xarray.Dataset) -> Figure:
         error = style.bars(worst, one.rate_lower.max("source"), one.rate_upper.max("source"))
         # All markers are drawn at their sample size: smaller ones lie on larger ones.
         rates.errorbar(
-            *(dataset.samples, worst, np.maximum(error, 0)),
+            dataset.samples,
+            worst,
+            np.maximum(error, 0),
             color=color,
             marker=marker,
             markersize=7 - 1.5 * i,

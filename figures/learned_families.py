@@ -91,7 +91,8 @@ def _plane(axis: Axes, part: xarray.Dataset) -> None:
         here = part.sel(family=name).stack(point=("bits", "seed"))
         bar = np.stack([here.loss_upper - here.loss, here.loss - here.loss_lower])
         axis.errorbar(
-            *(here.information, 1 - here.loss),
+            here.information,
+            1 - here.loss,
             yerr=np.maximum(bar, 0.0),
             elinewidth=0.6,
             capsize=0,

@@ -53,7 +53,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
                 )
                 other = chosen.sel(decoder=plain)
                 axis.plot(
-                    *(other.bits, other.mrr),
+                    other.bits,
+                    other.mrr,
                     linestyle="none",
                     marker=marker,
                     color=color,

@@ -69,7 +69,8 @@ def _single(axis: Axes, dataset: xarray.Dataset) -> None:
     axis.plot(dataset.single_loss, dataset.single_outer, color=grey, linestyle="-", linewidth=0.8)
     axis.plot(dataset.single_loss, dataset.single_inner, color=grey, linestyle="-", linewidth=1.8)
     axis.plot(
-        *(dataset.fixed_loss.values.ravel(), dataset.fixed_bits.values.ravel()),
+        dataset.fixed_loss.values.ravel(),
+        dataset.fixed_bits.values.ravel(),
         linestyle="none",
         marker="D",
         markerfacecolor="none",
@@ -83,7 +84,8 @@ def _single(axis: Axes, dataset: xarray.Dataset) -> None:
 def _handles(dataset: xarray.Dataset) -> list[Line2D]:
     sizes = [
         Line2D(
-            *([], []),
+            [],
+            [],
             **style.curve(index),
             label=f"M = 2$^{{{size}}}$, n = "
             + ", ".join(f"{n:g}" for n in dataset.letters.sel(log2_size=size).values),
@@ -97,7 +99,8 @@ def _handles(dataset: xarray.Dataset) -> list[Line2D]:
         Line2D([], [], color=grey, linestyle=":", linewidth=0.8, label="outer bound by C4 alone"),
         Line2D([], [], color=grey, linestyle="-", linewidth=1.8, label="inner bound, achieved"),
         Line2D(
-            *([], []),
+            [],
+            [],
             linestyle="none",
             marker="D",
             markerfacecolor="none",

@@ -67,7 +67,8 @@ def draw(dataset: xarray.Dataset) -> Figure:
             )
     tails.plot([], [], color="#555555", linestyle="-", label="exact")
     tails.plot(
-        *([], []),
+        [],
+        [],
         color="#555555",
         linestyle="none",
         marker="o",

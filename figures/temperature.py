@@ -60,7 +60,8 @@ def _sweep(axis: Axes, dataset: xarray.Dataset) -> None:
     axis.plot(dataset.ratio, curve.sel(end="mean"), color=blue, linestyle="-")
     best = int(np.argmax(curve.sel(end="mean").values))
     axis.plot(
-        *(dataset.ratio[best], curve.sel(end="mean")[best]),
+        dataset.ratio[best],
+        curve.sel(end="mean")[best],
         marker="*",
         markersize=6,
         color=blue,
@@ -70,7 +71,8 @@ def _sweep(axis: Axes, dataset: xarray.Dataset) -> None:
         axis.axhline(float(dataset.mrr.sel(decoder=name, end="mean")), linestyle=line, color=color)
     for name, (marker, size, color) in _RULES.items():
         axis.plot(
-            *(dataset.rule_ratio.sel(rule=name), dataset.mrr.sel(decoder=name, end="mean")),
+            dataset.rule_ratio.sel(rule=name),
+            dataset.mrr.sel(decoder=name, end="mean"),
             marker=marker,
             color=color,
             markerfacecolor="none",
@@ -111,7 +113,8 @@ def _handles() -> list[Line2D]:
         Line2D([], [], color=blue, linestyle="none", marker="*", markersize=6, label="its best"),
         *(
             Line2D(
-                *([], []),
+                [],
+                [],
                 linestyle="none",
                 marker=marker,
                 color=color,

@@ -8,23 +8,21 @@ from method_cases import EXEMPT_CLASSES, METHODS
 from public_classes import listed_classes, returned_classes
 
 INTEGERS_AND_NAMES: Final = {
-    *(
-        "self",
-        "axes",
-        "key",
-        "shape",
-        "modalities",
-        "modality",
-        "cells",
-        "digits",
-        "loss",
-        "run",
-        "rngs",
-        "label",
-        "color",
-        "block",
-        "k",
-    ),
+    "self",
+    "axes",
+    "key",
+    "shape",
+    "modalities",
+    "modality",
+    "cells",
+    "digits",
+    "loss",
+    "run",
+    "rngs",
+    "label",
+    "color",
+    "block",
+    "k",
 }
 
 

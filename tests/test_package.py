@@ -198,3 +198,15 @@ def test_studies_take_public_names_from_their_packages():
         if alias.name in offered.get(node.module.split(".")[1], ())
     ]
     assert not reached
+
+
+def test_arguments_and_entries_are_written_out_and_not_unpacked_from_a_tuple_in_place():
+    """`f(*(a, b), c)` says nothing that `f(a, b, c)` does not."""
+    found = [
+        f"{path.relative_to(ROOT)}:{starred.lineno}"
+        for folder in ("rdsim", "experiments", "figures", "tests", "benchmarks", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+        for starred in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(starred, ast.Starred) and isinstance(starred.value, ast.Tuple | ast.List)
+    ]
+    assert not found

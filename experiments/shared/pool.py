@@ -54,7 +54,11 @@ def learn(
     judged = Pairs(pool.queries[:kept], pool.items[:kept])
     rest = Pairs(pool.queries[kept:], pool.items[kept:])
     return train(
-        *(key, learner, PooledBatch(batch), rest, judged),
+        key,
+        learner,
+        PooledBatch(batch),
+        rest,
+        judged,
         jnp.asarray(slopes, jnp.float32),
         schedule=Schedule(steps=steps, evaluate_every=-(-steps // 2), learning_rate=learning_rate),
     )

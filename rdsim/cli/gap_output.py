@@ -18,9 +18,18 @@ _ENDS: Final = ("", "_lower", "_upper")
 def rows(found: EmbeddingReport) -> list[list[Any]]:
     """A header, a row for each line, and two for the converses at each number of bits."""
     header = [
-        *("system", "kind", "space", "bits", "code_bits"),
+        "system",
+        "kind",
+        "space",
+        "bits",
+        "code_bits",
         *(f"{metric}{end}" for metric in METRICS for end in _ENDS),
-        *("kept", "kept_lower", "kept_upper", "train_seconds", "encode_seconds", "search_seconds"),
+        "kept",
+        "kept_lower",
+        "kept_upper",
+        "train_seconds",
+        "encode_seconds",
+        "search_seconds",
     ]
     lines: list[list[Any]] = [header]
     quality, kept = found.quality, found.kept
@@ -28,7 +37,10 @@ def rows(found: EmbeddingReport) -> list[list[Any]]:
         ends = np.stack([quality.value[i], quality.lower[i], quality.upper[i]], axis=1)
         lines.append(
             [
-                *(name, found.kinds[i], found.spaces[i], int(found.bits[i])),
+                name,
+                found.kinds[i],
+                found.spaces[i],
+                int(found.bits[i]),
                 *map(float, (found.code_bits[i], *ends.ravel())),
                 *map(float, (kept.value[i, 0], kept.lower[i, 0], kept.upper[i, 0])),
                 float(found.train_seconds[i]),

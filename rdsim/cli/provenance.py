@@ -22,8 +22,16 @@ ENGINE: Final = "h5netcdf"
 
 PROVENANCE: Final = frozenset(
     (
-        *("study", "title", "claims", "preset", "seed", "config_json", "config_hash"),
-        *("code_hash", "versions_json", "data_hash"),
+        "study",
+        "title",
+        "claims",
+        "preset",
+        "seed",
+        "config_json",
+        "config_hash",
+        "code_hash",
+        "versions_json",
+        "data_hash",
     )
 )
 """Attributes about the making of a result; a study may add others about its data."""

@@ -24,14 +24,16 @@ def twin_lines(axis: Axes, dataset: xarray.Dataset, metric: str) -> None:
         code, bound = (dataset[f"{twin}_{end}"].sel(metric=metric) for end in ("code", "converse"))
         name, color = _NAMES[twin], _COLORS[twin]
         axis.plot(
-            *(dataset[f"{twin}_bits"].values, code.values),
+            dataset[f"{twin}_bits"].values,
+            code.values,
             color=color,
             linestyle="-.",
             linewidth=1.2,
             label=f"{name}, code",
         )
         axis.plot(
-            *(dataset[f"{twin}_converse_bits"].values, bound.values),
+            dataset[f"{twin}_converse_bits"].values,
+            bound.values,
             color=color,
             linestyle=(0, (1, 1.2)),
             linewidth=1.6,
@@ -62,7 +64,8 @@ def sizes(dataset: xarray.Dataset) -> Figure:
         )
         axis.plot(size[below], values[below], color=color, linestyle="-")
         axis.plot(
-            *(size[above], values[above]),
+            size[above],
+            values[above],
             color=color,
             linestyle="--",
             marker=style.MARKERS[place],
@@ -143,7 +146,8 @@ def coordinates(dataset: xarray.Dataset) -> Figure:
         label="of pairs held back, by which bits are allocated",
     )
     top.plot(
-        *(number, dataset.correlations.values[order]),
+        number,
+        dataset.correlations.values[order],
         color=style.COLORS[1],
         linestyle="none",
         marker="o",
@@ -164,7 +168,8 @@ def coordinates(dataset: xarray.Dataset) -> Figure:
     ]
     for place, row in enumerate(shown):
         bottom.step(
-            *(number, allocated[row][order]),
+            number,
+            allocated[row][order],
             where="mid",
             color=style.COLORS[place],
             linestyle=style.LINES[place],

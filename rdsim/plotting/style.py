@@ -151,7 +151,8 @@ def _footer(figure: Figure, metadata: Mapping[str, str]) -> Iterator[None]:
         engine.set(rect=(0, share, 1, 1 - share))
     parts = (metadata.get("Claims"), metadata.get("Study"), metadata.get("Data", "")[:8])
     line = figure.text(
-        *(0.995, 0.1 * share),
+        0.995,
+        0.1 * share,
         " · ".join(part for part in parts if part),
         ha="right",
         va="bottom",

@@ -375,8 +375,17 @@ TYPED = {
     "docs/note.md": set(),
     "docs/findings.md": {"2509.11054", "0.05", "0.9", "1.1"},
     "docs/theory.md": {
-        *("4.12", "5.2", "10.3", "12.1"),  # theorems
-        *("0.05", "0.1", "0.3", "0.1918", "99.99"),  # settings of the studies
+        # Theorems.
+        "4.12",
+        "5.2",
+        "10.3",
+        "12.1",
+        # Settings of the studies.
+        "0.05",
+        "0.1",
+        "0.3",
+        "0.1918",
+        "99.99",
     },
 }
 

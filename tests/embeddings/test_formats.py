@@ -49,18 +49,19 @@ def write(folder, kind):
 
 
 KINDS = (
-    *(
-        ".npy",
-        ".npy float16",
-        ".npy bfloat16",
-        ".npy int8",
-        ".npz",
-        ".fvecs",
-        ".bvecs",
-        ".fbin",
-        ".i8bin",
-    ),
-    *(".hdf5", ".safetensors", ".parquet lists", ".parquet columns"),
+    ".npy",
+    ".npy float16",
+    ".npy bfloat16",
+    ".npy int8",
+    ".npz",
+    ".fvecs",
+    ".bvecs",
+    ".fbin",
+    ".i8bin",
+    ".hdf5",
+    ".safetensors",
+    ".parquet lists",
+    ".parquet columns",
 )
 
 

@@ -397,9 +397,18 @@ def test_every_stage_says_how_far_it_is(by):
         KEY, task, (2,), systems=("ITQ",), own=own, rescore=5, space="as given", progress=progress
     )
     stages = [
-        *("checking queries", "checking items", "looking for equal items", f"checking {by}"),
-        *("canonical correlations", "as given", "ITQ 2: encoding", "ITQ 2", "ITQ 2: candidates"),
-        *("ITQ 2: ranking again", "yours", "looking for items that were fitted to"),
+        "checking queries",
+        "checking items",
+        "looking for equal items",
+        f"checking {by}",
+        "canonical correlations",
+        "as given",
+        "ITQ 2: encoding",
+        "ITQ 2",
+        "ITQ 2: candidates",
+        "ITQ 2: ranking again",
+        "yours",
+        "looking for items that were fitted to",
     ]
     for stage in [*stages, "all items, as given"]:
         done, total = seen[stage][-1]

@@ -132,9 +132,17 @@ def visit(page, width, fragment, home):
     copy = page.with_name(f"visited-{width}.html")
     copy.write_text(text)
     command = [
-        *(BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-        *("--hide-scrollbars", "--no-first-run", f"--user-data-dir={home}"),
-        *(f"--window-size={max(width, 500)},900", "--virtual-time-budget=20000", "--dump-dom"),
+        BROWSER,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        "--no-first-run",
+        f"--user-data-dir={home}",
+        f"--window-size={max(width, 500)},900",
+        "--virtual-time-budget=20000",
+        "--dump-dom",
         f"{copy.as_uri()}{fragment}",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)

@@ -57,8 +57,13 @@ def refused(capsys, *arguments):
 )
 def test_what_is_wrong_with_the_pairs_is_said(save, capsys, tmp_path, queries, items, message):
     found = refused(
-        *(capsys, "--queries", save("q.npy", queries), "--items", save("y.npy", items)),
-        *("--output", tmp_path / "out"),
+        capsys,
+        "--queries",
+        save("q.npy", queries),
+        "--items",
+        save("y.npy", items),
+        "--output",
+        tmp_path / "out",
     )
     assert message in found
 
@@ -100,10 +105,23 @@ def report(tmp_path_factory):
     np.save(folder / "decoded.npy", np.round(8 * y) / 8)
     (folder / "t.tsv").write_text("".join(f"{q}\t{q // 2}\t1\n" for q in range(240)))
     arguments = [
-        *("gap", "--queries", folder / "q.npy", "--items", folder / "y.npz"),
-        *("--targets", folder / "t.tsv", "--bits", "32,2,24", "--output", folder / "out"),
-        *("--codes", folder / "codes.npy", "--decoded", folder / "decoded.npy"),
-        *("--systems", "rotated PQ, ITQ, float16"),
+        "gap",
+        "--queries",
+        folder / "q.npy",
+        "--items",
+        folder / "y.npz",
+        "--targets",
+        folder / "t.tsv",
+        "--bits",
+        "32,2,24",
+        "--output",
+        folder / "out",
+        "--codes",
+        folder / "codes.npy",
+        "--decoded",
+        folder / "decoded.npy",
+        "--systems",
+        "rotated PQ, ITQ, float16",
     ]
     assert main([*map(str, arguments)]) == 0
     return folder / "out"

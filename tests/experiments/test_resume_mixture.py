@@ -49,8 +49,12 @@ for results in map(Path, runs):
 HOLD = "simulate-2-uniform-scalar-3"
 """The part that is computed but not yet stored when the process dies."""
 PARTS = [
-    *("fit-k-means-VQ-3", "fit-uniform-scalar-3", "simulate-2-k-means-VQ-3"),
-    *(HOLD, "bound-2", "codebook"),
+    "fit-k-means-VQ-3",
+    "fit-uniform-scalar-3",
+    "simulate-2-k-means-VQ-3",
+    HOLD,
+    "bound-2",
+    "codebook",
 ]
 
 

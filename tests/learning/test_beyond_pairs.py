@@ -113,7 +113,9 @@ def test_without_a_known_pair_the_distributions_alone_tell_the_translation():
     x = 2 * y + 0.05 * generator.normal(size=(1024, 1))
     pairs = array_pairs(KEY, x[256:], y[256:])
     (system,) = fit_family(
-        *(KEY, UnpairedFamily(paired=0.0), pairs),
+        KEY,
+        UnpairedFamily(paired=0.0),
+        pairs,
         bits=(4,),
         schedule=Schedule(steps=200, evaluate_every=50),
     )

@@ -235,7 +235,12 @@ def binary(relaxation="exact", key=0):
     slopes = jnp.array([0.2, 0.2, 0.4, 0.4, 0.55, 0.55], jnp.float32)
     plan = Schedule(steps=300, evaluate_every=50, learning_rate=0.05)
     result = train(
-        *(jax.random.key(key), learner, whole_data, table, table, slopes),
+        jax.random.key(key),
+        learner,
+        whole_data,
+        table,
+        table,
+        slopes,
         schedule=plan,
         observe=exact_point(source),
     )

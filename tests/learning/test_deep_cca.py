@@ -54,7 +54,12 @@ def test_linear_networks_reach_the_closed_form():
     build = architecture(DualEncoder, query_size=4, item_size=2, hidden=(), dimension=2, unit=False)
     learner = DeepCCALearner(build=build, ridge=1e-6)
     found = train(
-        *(jax.random.key(0), learner, _all, batch, batch, jnp.zeros(1)),
+        jax.random.key(0),
+        learner,
+        _all,
+        batch,
+        batch,
+        jnp.zeros(1),
         schedule=Schedule(steps=300, evaluate_every=150, learning_rate=0.1),
     )
     most = float(canonical_correlation_analysis(x, y, 2).correlations.sum())

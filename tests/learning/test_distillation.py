@@ -79,7 +79,11 @@ def taught():
     held_out = batch.of(held_out, teacher)
     learner = reranking.DistillationLearner(build=STUDENT)
     found = train(
-        *(jax.random.key(4), learner, batch, (sample, teacher), held_out),
+        jax.random.key(4),
+        learner,
+        batch,
+        (sample, teacher),
+        held_out,
         jnp.zeros((2,), jnp.float32),
         schedule=Schedule(steps=200, evaluate_every=200),
     )

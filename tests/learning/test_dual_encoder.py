@@ -77,7 +77,11 @@ def test_C4_a_trained_dual_encoder_recovers_the_information_density():
     learner = ContrastiveLearner(build=build)
     logits = jnp.log(jnp.asarray(JOINT))
     found = train(
-        *(jax.random.key(0), learner, _draw, logits, _draw(jax.random.key(1), logits)),
+        jax.random.key(0),
+        learner,
+        _draw,
+        logits,
+        _draw(jax.random.key(1), logits),
         jnp.zeros(1),
         schedule=Schedule(steps=400, evaluate_every=200, learning_rate=0.05),
     )

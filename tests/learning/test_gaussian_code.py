@@ -36,7 +36,7 @@ def the_point(source, code, **options):
 @functools.cache
 def network(dimension):
     return NeuralCode(
-        *(dimension, dimension, WORDS), hidden=(8,), scores="distance", rngs=nnx.Rngs(dimension)
+        dimension, dimension, WORDS, hidden=(8,), scores="distance", rngs=nnx.Rngs(dimension)
     )
 
 
@@ -211,7 +211,12 @@ def learned():
     )
     slopes = jnp.array([0.6, 0.3, 0.15], jnp.float32)
     trained = train(
-        *(jax.random.key(0), learner, Drawn(), r, Drawn(1024)(jax.random.key(1), r), slopes),
+        jax.random.key(0),
+        learner,
+        Drawn(),
+        r,
+        Drawn(1024)(jax.random.key(1), r),
+        slopes,
         schedule=Schedule(steps=400, evaluate_every=400, learning_rate=2e-2),
     )
     codes = [neural_item_code(trained.model(run), jnp.zeros((4, 1))) for run in range(3)]

@@ -86,7 +86,9 @@ def test_a_hash_of_six_bits_does_not_collapse():
 
     def measured(seed, name):
         (system,) = fit_family(
-            *(jax.random.key(seed), name, source),
+            jax.random.key(seed),
+            name,
+            source,
             bits=(6,),
             schedule=Schedule(steps=300, evaluate_every=75),
             training=1536,
@@ -224,7 +226,11 @@ def test_C4_no_hash_lies_beyond_the_converse():
         system = sign_system(*embeddings_of(model), ITEMS, BITS)
         for code, decoder in (system, with_hamming(system)):
             point = operating_point(
-                *(jax.random.key(1), SOURCE, code, decoder, sizes),
+                jax.random.key(1),
+                SOURCE,
+                code,
+                decoder,
+                sizes,
                 trials=4096,
                 cells=48,
                 confidence=1 - 1e-7,
@@ -293,7 +299,9 @@ def test_a_hash_of_64_bits_does_not_collapse():
     queries, items = source.sample(jax.random.key(0), (1536,))
     pairs = array_pairs(jax.random.key(1), queries[512:], items[512:])
     (system,) = fit_family(
-        *(jax.random.key(2), "hashing, pairs", pairs),
+        jax.random.key(2),
+        "hashing, pairs",
+        pairs,
         bits=(64,),
         schedule=Schedule(steps=100, evaluate_every=50),
     )

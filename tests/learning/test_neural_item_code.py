@@ -22,7 +22,7 @@ WORDS, MODALITIES = 5, 3
 
 def network(seed=0, scores="distance"):
     model = NeuralCode(
-        *(2, 2, WORDS), modalities=MODALITIES, hidden=(8,), scores=scores, rngs=nnx.Rngs(seed)
+        2, 2, WORDS, modalities=MODALITIES, hidden=(8,), scores=scores, rngs=nnx.Rngs(seed)
     )
     model.log_temperature[...] = jnp.array([0.3, -0.5, 1.1], jnp.float32)
     model.prior_logits[...] = jnp.arange(WORDS, dtype=jnp.float32)

@@ -65,7 +65,12 @@ def alike(words, _queries):
 @pytest.fixture(scope="module")
 def point():
     return operating_point(
-        *(KEY, SOURCE, soft(PARAMETERS[0]), Decoder(weighted, PARAMETERS), SIZES, LOSSES),
+        KEY,
+        SOURCE,
+        soft(PARAMETERS[0]),
+        Decoder(weighted, PARAMETERS),
+        SIZES,
+        LOSSES,
         trials=4096,
         cells=256,
         confidence=1 - 1e-7,
@@ -119,7 +124,13 @@ def test_competitors_follow_the_finer_grid(point):
     system = {"system": Decoder(weighted, PARAMETERS)}
     competitor = bits_of_grid(256)[2]
     found = simulate_item_code(
-        *(KEY, SOURCE, soft(PARAMETERS[0]), system, competitor, SIZES, LOSSES),
+        KEY,
+        SOURCE,
+        soft(PARAMETERS[0]),
+        system,
+        competitor,
+        SIZES,
+        LOSSES,
         trials=4096,
         confidence=1 - 1e-7,
     )
@@ -140,7 +151,11 @@ def test_fewer_queries_tell_less(point):
     modalities = (1,)
     one = PARAMETERS[1][jnp.array(modalities)]
     fewer = operating_point(
-        *(KEY, SOURCE, soft(PARAMETERS[0]), Decoder(weighted, (PARAMETERS[0], one)), SIZES[0]),
+        KEY,
+        SOURCE,
+        soft(PARAMETERS[0]),
+        Decoder(weighted, (PARAMETERS[0], one)),
+        SIZES[0],
         trials=4096,
         cells=256,
         modalities=modalities,

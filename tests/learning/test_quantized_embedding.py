@@ -167,7 +167,11 @@ def _beyond(code, decoder):
     """Largest of bound minus the end of the interval; at most zero if no bound is passed."""
     sizes = np.array([5.0, 8.0])
     point = operating_point(
-        *(jax.random.key(1), SOURCE, code, decoder, sizes),
+        jax.random.key(1),
+        SOURCE,
+        code,
+        decoder,
+        sizes,
         trials=4096,
         cells=48,
         confidence=1 - 1e-7,

@@ -152,7 +152,11 @@ def test_every_draw_is_the_log_likelihood_under_the_true_posterior():
 
 def test_subsets_are_all_the_queries_and_each_alone():
     assert shared_latent.training_subsets(2).tolist() == [
-        *([1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1])
+        [1, 1, 1],
+        [1, 1, 0],
+        [1, 0, 0],
+        [0, 1, 0],
+        [0, 0, 1],
     ]
     assert shared_latent.training_subsets(1).tolist() == [[1, 1], [1, 0], [0, 1]]
 
@@ -186,7 +190,9 @@ def test_the_posteriors_of_sixteen_coordinates_do_not_collapse():
     )
     pairs = array_pairs(jax.random.key(1), x[512:], y[512:])
     ((code, decoder),) = fit_family(
-        *(jax.random.key(2), "shared latent", pairs),
+        jax.random.key(2),
+        "shared latent",
+        pairs,
         bits=(64,),
         schedule=Schedule(steps=150, evaluate_every=25),
     )

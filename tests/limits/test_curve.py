@@ -160,7 +160,11 @@ def test_a_concave_limit_has_lines_above_and_chords_below():
     assert not curve.converged.any()
     np.testing.assert_allclose(curve.gap, 0.15, rtol=1e-12)
     assert list(curve.to_xarray()) == [
-        *("complexity", "relevance", "relevance_lower", "relevance_upper", "converged"),
+        "complexity",
+        "relevance",
+        "relevance_lower",
+        "relevance_upper",
+        "converged",
     ]
 
 

@@ -23,20 +23,24 @@ def _call(function, problem, distortion, excess_probability, block_lengths):
 # values.md: converse, achievability, approximation at n = 100 and 500.
 VALUES = {
     "fair coin": (
-        *(finite.binary_hamming, (0.5, 0.11, 0.01)),
+        finite.binary_hamming,
+        (0.5, 0.11, 0.01),
         [[0.527910, 0.550088, 0.533303], [0.507946, 0.512381, 0.509050]],
     ),
     "Bernoulli(0.4)": (
-        *(finite.binary_hamming, (0.4, 0.11, 0.01)),
+        finite.binary_hamming,
+        (0.4, 0.11, 0.01),
         # At n = 100 fair codewords (0.550088, as above) beat those of the optimal bias (0.568155).
         [[0.521110, 0.550088, 0.537701], [0.495779, 0.508429, 0.500849]],
     ),
     "Gaussian": (
-        *(finite.gaussian_mse, (1.0, 0.25, 0.01)),
+        finite.gaussian_mse,
+        (1.0, 0.25, 0.01),
         [[1.220777, 1.381273, 1.237320], [1.102687, 1.133168, 1.106133]],
     ),
     "erased coin": (
-        *(finite.erased_coin, (0.1, 0.1, 0.1)),
+        finite.erased_coin,
+        (0.1, 0.1, 0.1),
         [[0.738264, 0.745217, 0.714870], [0.670109, 0.671439, 0.663207]],
     ),
 }

@@ -136,7 +136,7 @@ def _densities():
 def test_C17_information_density_of_a_mixture_equals_sums_of_densities(channel, masses):
     found = np.asarray(
         information_density_scores(
-            *(_mixture(), QUERIES[..., None], channel), points=POINTS[:, None], masses=masses
+            _mixture(), QUERIES[..., None], channel, points=POINTS[:, None], masses=masses
         )
     )
     marginal = masses @ channel
@@ -162,7 +162,7 @@ def test_C17_information_density_keeps_its_order_where_densities_underflow():
     expected = -((20 - points[:, 0]) ** 2) / (2e-4 * np.log(2))
     np.testing.assert_allclose(np.diff(found), np.diff(expected), rtol=1e-12)
     one = information_density_scores(
-        *(source, [[20.0]], [[0.3, 0.7]] * 3), points=points, masses=[0.25, 0.25, 0.5]
+        source, [[20.0]], [[0.3, 0.7]] * 3, points=points, masses=[0.25, 0.25, 0.5]
     )
     np.testing.assert_allclose(one, 0.0, rtol=0, atol=1e-9)
 

@@ -48,7 +48,7 @@ def test_C17_no_temperatures_have_a_cross_entropy_below_the_certificate(
     lower = float(fit.cross_entropy - fit.gap)
     problem = (scores, target, competitor)
     found = scipy.optimize.minimize(
-        *(_cross_entropy, [0.1, 0.1], problem), bounds=[(0.0, None)] * 2, options={"maxiter": 60}
+        _cross_entropy, [0.1, 0.1], problem, bounds=[(0.0, None)] * 2, options={"maxiter": 60}
     )
     assert _cross_entropy(np.array(weight), *problem) >= lower - 1e-12
     assert found.fun >= lower - 1e-12

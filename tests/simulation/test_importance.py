@@ -48,7 +48,7 @@ def test_C15_thresholds_at_and_beyond_the_ends():
     assert (mean[2:] == -np.inf).all()
     assert (np.asarray(found.log_upper)[2:] == -np.inf).all()
     barred = importance_tail(
-        *(KEY, [[0.0, -np.inf]], [[0.9, 0.1]], [100], [-1.0, 0.0, 1.0, 2.0]), trials=4000
+        KEY, [[0.0, -np.inf]], [[0.9, 0.1]], [100], [-1.0, 0.0, 1.0, 2.0], trials=4000
     )
     np.testing.assert_allclose(barred.log_mean[0], 100 * np.log(0.9), rtol=1e-12)
 

@@ -82,9 +82,16 @@ def size_rows(found: EmbeddingReport) -> Rows:
 def system_rows(found: EmbeddingReport) -> list[list[tuple[str, str]]]:
     """Rows of all systems by rising bits, a header first; with each cell the kind of its row."""
     header = (
-        *("system", "bits", "kept"),
+        "system",
+        "bits",
+        "kept",
         *METRIC_NAMES,
-        *("space", "bytes", "entropy", "train s", "encode s", "search s"),
+        "space",
+        "bytes",
+        "entropy",
+        "train s",
+        "encode s",
+        "search s",
     )
     front = set(found.pareto().tolist())
     rows = [[(name, "") for name in header]]

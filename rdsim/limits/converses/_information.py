@@ -259,7 +259,7 @@ def _multipliers(
     def hull(power: int) -> tuple[Reals, NDArray[np.intp]]:
         """The concave hull of U(s) at the shares, and the places of the two corners around each, shape (2, T)."""
         useful = rough.usefulness(_multiplier(step * power))
-        corners = np.stack(_corners(useful, log_shares, log_t))
+        corners = _corners(useful, log_shares, log_t)
         return _on_hull(useful, log_shares, log_t, *corners), corners
 
     def values(powers: NDArray[np.intp], nat: float) -> Reals:
