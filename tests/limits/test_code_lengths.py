@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy.special import log_ndtr, ndtr, ndtri_exp, owens_t
 
 from rdsim import sources
-from rdsim.limits.converses import _caps, _code_lengths, _half_spaces, _recalls, _tilted
+from rdsim.limits.converses import _caps, _half_spaces, _recalls, _tilted
 from rdsim.limits.converses._recalls import Recalls, binomial_ranks, ranks
 from rdsim.limits.converses._tails import Tails, query_nodes
+from rdsim.limits.converses.code_lengths import bounds, fixed_length, hulls, mixtures, tents
 from rdsim.ranking.loss import parse_loss
 
 CORRELATIONS = st.floats(-6, -0.3).map(lambda power: 1 - 10.0**power)
@@ -75,7 +76,7 @@ def test_points_of_the_query_near_correlation_one(correlation, r):
 
 
 def made(words, bits, *, fixed, tolerance=1e-6):
-    return _code_lengths.CodeLengths(words, bits, fixed=fixed, tolerance=tolerance)
+    return bounds.CodeLengths(words, bits, fixed=fixed, tolerance=tolerance)
 
 
 def thresholds(lengths, r, log_t):
@@ -106,7 +107,7 @@ def test_C27_tents_lie_above_every_function_of_such_slopes(start, width, steep, 
     F = logistic(inside)
     D = F - steep * F * (1 - F) / math.log(2)
     loose = 1e-5 * steep**2  # of the least and the largest slope between points of the grid
-    at, height = _code_lengths.tents(
+    at, height = tents(
         ends, F[[0, -1]], np.array([D.min() - loose]), np.array([D.max() + loose]), in_q=in_q
     )
     corners = np.append(ends[0], np.append(at, ends[1])), np.append(F[0], np.append(height, F[-1]))
@@ -188,7 +189,7 @@ def assert_tents_lie_above(make_tails, ends, log_gamma, *, in_q, rounding):
     tails = make_tails(r)
     edges, excess = tails.edges(gamma), tails.excess(gamma)
     slopes = tails.slopes(gamma, edges.at(slice(1)), edges.at(slice(1, 2)))
-    at, height = (one[0] for one in _code_lengths.tents(r, excess, *slopes, in_q=in_q))
+    at, height = (one[0] for one in tents(r, excess, *slopes, in_q=in_q))
     inside = np.linspace(*r, 50)
     truth = make_tails(inside).excess(gamma)[0]
     corners = np.array([r[0], at[0], r[1]]), np.array([excess[0, 0], height[0], excess[0, 1]])
@@ -281,7 +282,7 @@ def test_C27_the_bound_is_the_least_over_all_thresholds(correlation, bits, size,
     # Of an entropy a few items may be stored with hundreds of bits each, which the second example needs.
     long = bits + np.geomspace(1e-2, 30.0 if fixed else 1000.0, 120 if fixed else 180)
     short = np.linspace(0.0, bits, 5)[:-1]
-    mass, rest = _code_lengths.parts_of(bits, long, short, in_q=fixed)
+    mass, rest = hulls.parts_of(bits, long, short, in_q=fixed)
     log_gamma = np.arange(-10.0, -recalls.log_t.min() + 1, 0.05)
     excess = [Tails(correlation, each).excess(log_gamma) for each in (long, short)]
     given = np.exp(recalls.log_t[:, None] + log_gamma)
@@ -338,7 +339,7 @@ def test_C27_where_equal_codewords_are_reported_the_hull_of_all_shares_touches(
         else:
             bits = middle
     for more in (0.0, 2e-4):
-        unequal = _code_lengths.fixed_length(words, bits + more, shares, 0.0, 1e-6)[1]
+        unequal = fixed_length(words, bits + more, shares, 0.0, 1e-6)[1]
         assert unequal == exceeded(bits + more, shares)
     assert not unequal
     monkeypatch.setattr(_recalls, "_RATIO", 1.01)
@@ -412,7 +413,7 @@ def test_C27_no_mixture_of_half_spaces_passes(
             bits + np.sort(more[2 * i : 2 * i + 2]),
             bits * np.sort(less[2 * i : 2 * i + 2]),
         )
-        mass, other = _code_lengths.parts_of(bits, long, short, in_q=fixed)
+        mass, other = hulls.parts_of(bits, long, short, in_q=fixed)
         for part in (0.0, 0.7):
             each = np.concatenate(
                 [
@@ -491,11 +492,11 @@ def test_C27_a_repeated_search_begins_where_the_last_one_ended(correlation):
     """The mixture of the last search is better than any pair of lengths that the search would begin with, and is kept."""
     words, (recalls, _) = _half_spaces.codewords(correlation), ranks(16.0, parse_loss("dcg"))
     recalls, lengths = words.joined(recalls, 4.0, 1e-6), made(words, 4.0, fixed=True)
-    nothing = _code_lengths.Mixture(np.zeros(0), np.zeros(0))
+    nothing = mixtures.Mixture(np.zeros(0), np.zeros(0))
     last = lengths._best_mixture(recalls, nothing)
     assert last.r.size > 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_code_lengths, "_FRANK_WOLFE_STEPS", 1)
+        patch.setattr(mixtures, "_FRANK_WOLFE_STEPS", 1)
         again = lengths._best_mixture(recalls, last)
         first = lengths._best_mixture(recalls, nothing)
     assert first.r.size == 2

@@ -20,10 +20,10 @@ import scipy
 
 from rdsim.information import LN2
 from rdsim.limits.converses import _information
-from rdsim.limits.converses._code_lengths import Codewords
 from rdsim.limits.converses._information import Items, Lines
 from rdsim.limits.converses._recalls import Recalls
 from rdsim.limits.converses._tails import Edges
+from rdsim.limits.converses.code_lengths import Codewords
 from rdsim.ranking.loss import RankLoss
 from rdsim.ranking.sphere import CodewordAngles, QueryAngles, losses
 from rdsim.sources import SphericalSource

@@ -25,9 +25,9 @@ import numpy as np
 import scipy
 
 from rdsim.limits.converses import _information
-from rdsim.limits.converses._code_lengths import Codewords
 from rdsim.limits.converses._recalls import Reals, Recalls, ranks
 from rdsim.limits.converses._tails import Tails
+from rdsim.limits.converses.code_lengths import Codewords
 from rdsim.ranking.loss import RankLoss
 
 EXACTLY: Final = 1e-10

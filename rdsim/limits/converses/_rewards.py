@@ -19,17 +19,17 @@ from rdsim.information import LN2
 from rdsim.limits.bottleneck import bottleneck_at, bottleneck_vector_gaussian
 from rdsim.limits.converses import (
     _caps,
-    _code_lengths,
     _half_spaces,
     _information,
     _listed_sets,
     _memoryless,
     _tilted,
+    code_lengths,
 )
-from rdsim.limits.converses._code_lengths import Codewords
 from rdsim.limits.converses._information import Lines
 from rdsim.limits.converses._recalls import Reals, Recalls, binomial_ranks, loss_name, ranks
 from rdsim.limits.converses._tails import query_nodes
+from rdsim.limits.converses.code_lengths import Codewords
 from rdsim.limits.rank_distortion import rank_loss
 from rdsim.limits.retrieval import retrieval_curve
 from rdsim.limits.retrieval.items._programme import many_classes
@@ -305,10 +305,10 @@ def _codeword_rewards(
         if R < _NO_BITS:  # the rank rate is exact, and this says nothing
             return 1.0, False
         if asked.rate == "entropy":
-            return _code_lengths.entropy(codewords, R, means, asked.tolerance) + rest, True
+            return code_lengths.entropy(codewords, R, means, asked.tolerance) + rest, True
         equal = reward_of_equal_codewords(R, means)
-        found, unequal = _code_lengths.fixed_length(codewords, R, means, equal, asked.tolerance)
-        if asked.encoder == "separate" or unequal or asked.tolerance >= _code_lengths.COARSELY:
+        found, unequal = code_lengths.fixed_length(codewords, R, means, equal, asked.tolerance)
+        if asked.encoder == "separate" or unequal or asked.tolerance >= code_lengths.COARSELY:
             return found + rest, unequal
         return 1 - loss_of_equal_codewords(R) + codewords.exactly, False
 

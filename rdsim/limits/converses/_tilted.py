@@ -25,10 +25,10 @@ import numpy as np
 import scipy
 
 from rdsim.information import LN2
-from rdsim.limits.converses._code_lengths import COARSELY, tents
 from rdsim.limits.converses._information import LEAST_MULTIPLIER, Items, peak
 from rdsim.limits.converses._recalls import Reals
 from rdsim.limits.converses._tails import Tails
+from rdsim.limits.converses.code_lengths import COARSELY, tents
 from rdsim.ranking.tails.contour import Complexes, Contour, contour
 
 _LOWEST: Final = -4.0
@@ -247,7 +247,7 @@ def _hull(r: float, lengths: Reals, log_gamma: Reals, parts: int = 8) -> Reals:
     $\varphi(q) = q F_\gamma$ is concave up to some q, convex beyond, and ends at q = 1 in $J = (1-\gamma)^+$. So its hull at
     $2^{-L}$ lies on a chord to there, one junk codeword, from a codeword of $r \ge L$ bits, and is
     $J + (1 - 2^{-L}) \max_r 2^{L-r} (F_\gamma(r) - J)/(1 - 2^{-r})$. The apexes of tents between lengths are
-    counted as codewords, see `_code_lengths`, and the longest ones as certainty. Codewords are looked at in so many
+    counted as codewords, see `code_lengths`, and the longest ones as certainty. Codewords are looked at in so many
     parts of each step of the lengths.
     """
     each = (lengths[:-1, None] + np.diff(lengths)[:, None] * (np.arange(parts) / parts)).ravel()

@@ -1,6 +1,6 @@
 r"""Which lengths of codewords are the best, certified: the concave hull of the excess of one codeword (C27).
 
-With $F_\gamma(r)$ the excess $E_\gamma$ of a codeword of probability $q = 2^{-r}$, see `_half_spaces`, and
+With $F_\gamma(r)$ the excess $E_\gamma$ of a codeword of probability $q = 2^{-r}$, see `rdsim.limits.converses._half_spaces`, and
 $F = \sum_j w_j F_{\gamma_j}$ over the shares of a reward, codes of fixed length have an excess of at most
 $2^R \mathrm{conv}(qF)(2^{-R})$ and codes of an entropy $\mathrm{conv}(F)(R)$, conv being the upper concave hull in q and
 in r. A hull over finitely many lengths alone would be no bound: for correlations near one F rises within a small part of
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from rdsim.information import LN2
 from rdsim.limits.converses._recalls import Reals, Recalls
 from rdsim.limits.converses._tails import CodewordTails, Edges, MakeTails
+from rdsim.limits.converses.code_lengths.hulls import chords, tents
+from rdsim.limits.converses.code_lengths.mixtures import Mixture, best_mixture
 
 _LONGER: Final = 1e-3, 40.0
 """Bits by which the good codewords of a code of fixed length may exceed the mean length, to begin with. Longer ones
@@ -59,23 +61,12 @@ _MOST_LENGTHS: Final = 500
 would have to be halved: a bound is then looser by up to 1e-5, not by its tolerance."""
 _MOST: Final = 600
 """Number of shares, at most about, of which a bound is certified; near correlation one more would be told apart."""
-_TRIED: Final = 2, 8
-"""Every second length above R, and every eighth below, makes the pairs among which the best mixture is first sought."""
 _STEP: Final = 0.1
 """Step of the grid of ln gamma on which mixtures are sought."""
 _LOWEST: Final = -10.0
 """Least ln gamma of the grid: so small a threshold adds 5e-5 to the recall at most."""
 _MOST_THRESHOLDS: Final = 400
 """Most values of that grid; where the range is larger the step is, and thresholds are sought between them."""
-_PARTS: Final = 0.5 ** np.arange(12)
-"""Parts of the way to a better pair of lengths that are tried."""
-_FRANK_WOLFE_STEPS: Final = 60
-"""Most steps of Frank and Wolfe's method in the search for the best mixture."""
-_NEAR: Final = 1e-5
-"""Distance of the two sides of the search, as a fraction of all weight, at which it ends: the bound is flat there."""
-_APART: Final = 1e-3
-"""Distance of the two sides, as a fraction of all weight, at which the search ends where no step is better. Near correlation
-one the excess of a codeword has kinks in gamma, at which a mixture of one pair stays while the sides are up to .5 apart."""
 _SEARCHES: Final = 3
 """Times that thresholds are searched at most: each certificate adds lengths, with which the search is repeated."""
 
@@ -120,13 +111,6 @@ class _Rows(NamedTuple):
     highest: Reals
 
 
-class Mixture(NamedTuple):
-    """Lengths of codewords, and the probability that an item has each."""
-
-    r: Reals
-    mass: Reals
-
-
 class CodeLengths:
     """The lengths at which the bound of a code of R bits is computed; more are added where they are needed."""
 
@@ -166,93 +150,22 @@ class CodeLengths:
                 break
         return best
 
-    def _best_mixture(self, recalls: Recalls, start: "Mixture") -> "Mixture":
-        r"""Return a mixture m of lengths, of the code's rate, that about maximises its excess.
-
-        The bound is a saddle point, $\min_\gamma \max_m \sum_j w_j (t_j \gamma_j + \sum_r m_r F_{\gamma_j}(r))$, linear in
-        m and convex in the thresholds: so the best thresholds are those of the mixture whose least over thresholds is
-        the largest, a concave function of it. It is maximised by the method of Frank and Wolfe: the thresholds of a
-        mixture name the pair of lengths of the largest excess at them, and the mixture goes a part of the way there.
-        """
+    def _best_mixture(self, recalls: Recalls, start: Mixture) -> Mixture:
         r = np.concatenate([part.r for part in self.parts])
         order = np.argsort(r)
-        r = r[order]
         log_gamma = self._grid(recalls)
         excess = np.concatenate([part.excess(log_gamma) for part in self.parts], axis=1)[:, order]
         excess[:, -1] = 1.0
-        shares, gamma = np.exp(recalls.log_t), np.exp(log_gamma)
-        # F is convex and decreasing in gamma: t gamma + m . F is least where the mixture's fall
-        # has come down to t.
-        falls = -np.diff(excess, axis=0) / np.diff(gamma)[:, None]
-
-        def thresholds(falling: Reals) -> NDArray[np.intp]:
-            """Numbers of the best thresholds, shape (mixtures, shares): F is convex in gamma, and falls by less than t beyond."""
-            return np.stack([np.searchsorted(row, -shares) for row in -falling])
-
-        def least_of(at: NDArray[np.intp], excess_at: Reals) -> Reals:
-            """The least over thresholds of each mixture, from its excess at the best ones."""
-            return np.asarray((shares * gamma[at] + excess_at) @ recalls.weight)
-
-        def highest(mixtures: Reals) -> tuple[float, Reals]:
-            """Return the one of these whose least over thresholds is the largest, and that."""
-            at = thresholds(mixtures @ falls.T)
-            least = least_of(at, np.take_along_axis(mixtures @ excess.T, at, axis=1))
-            return float(least.max()), mixtures[int(least.argmax())]
-
-        long, short = np.flatnonzero(r >= self.bits), np.flatnonzero(r <= self.bits)
-        mass, rest = parts_of(self.bits, r[long], r[short], in_q=self.fixed)
-
-        def pair(of_long: int, of_short: int) -> Reals:
-            """The mixture of a long and a short length, by their numbers among these."""
-            found = np.zeros(r.size)
-            found[long[of_long]] += mass[of_long, of_short]
-            found[short[of_short]] += rest[of_long, of_short]
-            return found
-
-        # A pair has two of the hundreds of lengths: the sums are taken over these two alone.
-        # The start: the best pair among a subset of all pairs, found by evaluating every one of
-        # them.
-        of_long, of_short = np.indices(mass.shape)[:, :: _TRIED[0], :: _TRIED[1]].reshape(2, -1)
-        first, second = long[of_long], short[of_short]
-        of_first, of_second = mass[of_long, of_short, None], rest[of_long, of_short, None]
-        at = thresholds(of_first * falls.T[first] + of_second * falls.T[second])
-        each = least_of(
-            at, of_first * excess[at, first[:, None]] + of_second * excess[at, second[:, None]]
+        return best_mixture(
+            self.bits,
+            recalls,
+            r[order],
+            log_gamma,
+            excess,
+            start,
+            self.tolerance,
+            in_q=self.fixed,
         )
-        best_pair = int(each.argmax())
-        least, mixture = float(each[best_pair]), pair(of_long[best_pair], of_short[best_pair])
-        if start.r.size:
-            before = np.zeros(r.size)
-            before[np.searchsorted(r, start.r)] = start.mass
-            of_before, _ = highest(before[None])
-            if of_before > least:
-                least, mixture = of_before, before
-        near = max(_NEAR, self.tolerance / 4) * recalls.weight.sum()
-        best, found = math.inf, mixture
-        for step in range(_FRANK_WOLFE_STEPS):
-            at = thresholds((mixture @ falls.T)[None])[0]
-            known = recalls.weight @ excess[at]
-            # The linearised problem of Frank and Wolfe: at the thresholds of the mixture the
-            # excess is linear in it, and the best vertex is a pair of lengths. Its value bounds
-            # the maximum from above, which gives the duality gap.
-            chord = mass * known[long][:, None] + rest * known[short]
-            bound = float(recalls.weight @ (shares * gamma[at]) + chord.max())
-            if bound < best:
-                best, found = bound, mixture
-            if bound - least <= near:
-                break
-            goal = pair(*np.unravel_index(chord.argmax(), chord.shape))
-            # Line search over a dozen halved step sizes at once.
-            higher, ahead = highest(mixture + _PARTS[:, None] * (goal - mixture))
-            if higher > least:
-                least, mixture = higher, ahead
-            elif best - least <= _APART * recalls.weight.sum():
-                break
-            else:
-                # At a kink no part of the way is better. Steps that get shorter spread the mixture over lengths, which
-                # smooths its excess.
-                mixture = mixture + 2 / (step + 4) * (goal - mixture)
-        return Mixture(r[found > 0], found[found > 0])
 
     def _grid(self, recalls: Recalls) -> Reals:
         """Values of ln gamma: with one above the share's inverse the bound says nothing."""
@@ -260,7 +173,7 @@ class CodeLengths:
         count = min(math.ceil((highest - _LOWEST) / _STEP), _MOST_THRESHOLDS)
         return np.linspace(_LOWEST, highest, count + 1)
 
-    def _thresholds(self, recalls: Recalls, mixture: "Mixture") -> Reals:
+    def _thresholds(self, recalls: Recalls, mixture: Mixture) -> Reals:
         """Find ln of the thresholds that are the best for a mixture, one for each share, by halved steps and a parabola."""
         tails = self.codewords.tails(mixture.r)
         certain = mixture.r == self.longer[-1]
@@ -438,74 +351,3 @@ def _closed(excess: Reals, weight: Reals) -> Reals:
     A longer one that is certain lies, in q, between one of no probability and the longest; in r its chord lies lower.
     """
     return np.append(excess[:-1], weight.sum())
-
-
-def chords(
-    bits: float,
-    long: Reals,
-    excess_of_long: Reals,
-    short: Reals,
-    excess_of_short: Reals,
-    *,
-    in_q: bool,
-) -> Reals:
-    """Excess of a mixture of long and short codewords of R bits, shape (long, short)."""
-    mass, rest = parts_of(bits, long, short, in_q=in_q)
-    return mass * excess_of_long[:, None] + rest * excess_of_short
-
-
-def parts_of(bits: float, long: Reals, short: Reals, *, in_q: bool) -> tuple[Reals, Reals]:
-    r"""Probabilities of the long and of the short codewords in a mixture of R bits, shape (long, short) each.
-
-    In q their mass is $\sum q = 1$ at $2^R$ codewords: with $x = 2^{R-r} \le 1$ of a long one and $u = 2^{r-R} \le 1$ of a
-    short one, $\frac{(1-u)\,x F_{long} + (1-x) F_{short}}{1 - xu}$. Nothing overflows, however many bits there are, and no difference
-    is lost to rounding: $1 - xu = (1-x) + x(1-u)$, so that exponentials are taken of lengths, not of pairs.
-    """
-    more, less = (long - bits)[:, None], bits - short
-    if not in_q:
-        width = more + less
-        share = np.where(width > 0, less / np.where(width > 0, width, 1.0), 1.0)
-        return share, 1 - share
-    of_long, of_short = -np.expm1(-more * LN2), np.exp2(-more) * -np.expm1(-less * LN2)
-    whole = of_long + of_short
-    apart = whole > 0
-    if not apart.all():  # a length of R with itself
-        whole, of_short = np.where(apart, whole, 1.0), np.where(apart, of_short, 1.0)
-    return of_short / whole, of_long / whole
-
-
-def tents(
-    r: Reals, excess: Reals, lowest: Reals, highest: Reals, *, in_q: bool
-) -> tuple[Reals, Reals]:
-    r"""Lengths and heights of the apexes of lines above F between neighbouring lengths, shape (.., r - 1).
-
-    With D the slope of $qF$ in q, $F \le D + (F_0 - D) 2^{r - r_0}$ with the lowest D from the shorter codeword and
-    $F \le D + (F_1 - D) 2^{r - r_1}$ with the highest D from the longer one, for F rises with r and D is no larger than F:
-    lines in q, and in $1/q$. In r the slope of F is $(F - D) \ln 2$.
-    """
-    short, long, width = excess[..., :-1], excess[..., 1:], np.diff(r)
-    if in_q:
-        # The slopes are known up to rounding; cutting them to D <= F keeps the two lines of the
-        # tent in order. The lowest slope belongs to the line from the shorter codeword, see the
-        # docstring.
-        highest = np.minimum(highest, long)
-        lowest = np.minimum(np.minimum(lowest, short), highest)
-        spread = highest - lowest
-        whole = (
-            spread + (short - long) + (short - lowest) * np.expm1(np.minimum(width * LN2, 700.0))
-        )
-        # Where the two lines cross: part = 2^(r - r_1) solves highest + (F_1 - highest) part =
-        # lowest + (F_0 - lowest) 2^(r_1 - r_0) part, linear in it. The exponent is cut before it
-        # overflows.
-        part = np.where(whole > 0, spread / np.where(whole > 0, whole, 1.0), 1.0)
-        part = np.clip(part, np.exp2(-width), 1.0)  # 2^(r - r_1)
-        # An apex a thousand bits away is put at the shorter length, where the excess is larger.
-        near = part > 1e-290
-        at = np.where(near, r[1:] + np.log2(np.where(near, part, 1.0)), r[:-1])
-        return at, highest + (long - highest) * part
-    steepest = LN2 * np.maximum(long - lowest, 0.0)
-    flattest = LN2 * np.maximum(short - highest, 0.0)
-    spread = steepest - flattest
-    place = (long - short - flattest * width) / np.where(spread > 0, spread, 1.0)
-    place = np.clip(np.where(spread > 0, place, width), 0.0, width)
-    return r[:-1] + place, np.minimum(short + steepest * place, long)
