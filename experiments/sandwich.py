@@ -63,8 +63,8 @@ class Config:
 
 
 SMOKE = Config(
-    log2_sizes=(5,),
-    letters_per_bit=(3.2, 0.2, 0.8),
+    log2_sizes=(20,),
+    letters_per_bit=(0.8, 0.2, 0.8),
     points=5,
     block_lengths=(16, 128),
     slopes=(6.0,),
