@@ -114,10 +114,12 @@ def test_C27_more_codewords_than_items_bound_items_stored_whole(joint, size, los
     # By hand: each query takes the items by which it is most likely, and gamma is the price of a place in its list.
     whole = np.kron(joint, joint)
     px, py = whole.sum(axis=1, keepdims=True), whole.sum(axis=0)
-    gammas = np.linspace(0, (whole / (px * py)).max(), 400)
+    # A sum of convex and piecewise linear functions of gamma: it is the least at one of their corners.
+    gammas = np.append(0.0, (whole / (px * py)).ravel())
     phi = np.maximum(whole - gammas[:, None, None] * px * py, 0.0).sum(axis=(1, 2))
     lines = np.exp(recalls.log_t)[:, None] * gammas + phi
-    assert found[2] <= float(recalls.weight @ np.minimum(lines.min(axis=1), 1.0)) + rest + 1e-2
+    by_hand = float(recalls.weight @ np.minimum(lines.min(axis=1), 1.0)) + rest
+    assert by_hand * (1 - 1e-9) <= found[2] <= by_hand * 1.01  # where not all corners are tried
 
 
 @pytest.mark.parametrize("joint", [DSBS, SKEW])
