@@ -124,7 +124,7 @@ def density_bits(joint: Float[Any, "... x u"]) -> Float[Any, "... x u"]:
     """`information_density` of tables of NumPy or JAX, by the same kind of arrays."""
     product = _product(joint)
     density = safe_log2(joint) - safe_log2(product)
-    return joint.__array_namespace__().where((joint == 0) & (product > 0), -math.inf, density)
+    return namespace_of(joint).where((joint == 0) & (product > 0), -math.inf, density)
 
 
 def _product(joint: Any) -> Any:

@@ -1,7 +1,8 @@
 """One formula for arrays of NumPy and of JAX: what differs between them beside the namespace.
 
-A solver written with `x.__array_namespace__()` and these functions runs on the host without being
-compiled, and is traced, compiled, batched or run on an accelerator where its arguments are JAX's.
+A solver written with `namespace_of` and these functions runs on the host without being compiled, and is traced,
+compiled, batched or run on an accelerator where its arguments are JAX's. A kernel that is no array names its namespace
+itself, by `__array_namespace__`.
 """
 
 from collections.abc import Callable
@@ -15,19 +16,19 @@ import scipy
 _T = TypeVar("_T")
 
 
-def on_host(*arrays: Any) -> bool:
+def on_numpy(*arrays: Any) -> bool:
     """Whether no array is JAX's, so that NumPy computes and a condition has a value."""
     return not any(isinstance(array, jax.Array) for array in arrays)
 
 
 def namespace_of(*numbers: Any) -> Any:
     """Return `jax.numpy` if one of them is JAX's, otherwise NumPy, by which nothing is compiled; plain numbers are allowed."""
-    return np if on_host(*numbers) else jnp
+    return np if on_numpy(*numbers) else jnp
 
 
 def select(condition: Any, new: _T, old: _T) -> _T:
     """Choose one of two trees of arrays by a scalar condition; under JAX both have been computed."""
-    if on_host(condition):
+    if on_numpy(condition):
         return new if condition else old
     chosen: _T = jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
     return chosen
@@ -35,7 +36,7 @@ def select(condition: Any, new: _T, old: _T) -> _T:
 
 def constant(tree: _T) -> _T:
     """Take the numbers without their derivatives, of which arrays of NumPy have none."""
-    if on_host(*jax.tree.leaves(tree)):
+    if on_numpy(*jax.tree.leaves(tree)):
         return tree
     numbers: _T = jax.lax.stop_gradient(tree)
     return numbers
@@ -43,7 +44,7 @@ def constant(tree: _T) -> _T:
 
 def while_loop(unfinished: Callable[[_T], Any], step: Callable[[_T], _T], state: _T) -> _T:
     """Take steps as long as the condition holds: a loop of Python's, or `jax.lax.while_loop`."""
-    if on_host(*jax.tree.leaves(state)):
+    if on_numpy(*jax.tree.leaves(state)):
         while unfinished(state):
             state = step(state)
         return state
@@ -53,7 +54,7 @@ def while_loop(unfinished: Callable[[_T], Any], step: Callable[[_T], _T], state:
 
 def fori_loop(steps: int, step: Callable[[Any, _T], _T], state: _T, *, unroll: int = 1) -> _T:
     """Take so many steps, each with its number: a loop of Python's, or `jax.lax.fori_loop`."""
-    if on_host(*jax.tree.leaves(state)):
+    if on_numpy(*jax.tree.leaves(state)):
         for i in range(steps):
             state = step(i, state)
         return state
@@ -65,7 +66,7 @@ def scan(
     step: Callable[[_T, Any], tuple[_T, Any]], state: _T, rows: Any, *, reverse: bool = False
 ) -> tuple[_T, Any]:
     """Carry a state through the rows of an array: a loop of Python's, or `jax.lax.scan`. Also returns what each step emits."""
-    if not on_host(rows, *jax.tree.leaves(state)):
+    if not on_numpy(rows, *jax.tree.leaves(state)):
         return jax.lax.scan(step, state, rows, reverse=reverse)
     emitted: list[Any] = [None] * len(rows)
     for i in reversed(range(len(rows))) if reverse else range(len(rows)):
@@ -75,7 +76,7 @@ def scan(
 
 def window(array: Any, start: Any, size: int) -> Any:
     """So many entries of the last axis, from a start that may depend on the step of a loop."""
-    if on_host(array):
+    if on_numpy(array):
         return array[..., start : start + size]
     return jax.lax.dynamic_slice_in_dim(array, start, size, axis=-1)
 
@@ -85,7 +86,7 @@ def positive_definite_solver(matrix: Any) -> Callable[[Any], Any]:
 
     NaN everywhere if the factorisation fails. A matrix of NumPy is overwritten.
     """
-    if on_host(matrix):
+    if on_numpy(matrix):
         # LAPACK's arrays run down the columns: the transposed view needs no copy. Symmetric.
         factor, failed = scipy.linalg.lapack.dpotrf(matrix.T, lower=1, overwrite_a=1, clean=0)
         if failed:

@@ -17,8 +17,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from rdsim.namespaces import constant, namespace_of
-from rdsim.namespaces import on_host as on_numpy
+from rdsim.namespaces import constant, namespace_of, on_numpy
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -24,13 +24,13 @@ from jaxtyping import Array, Float, Int
 
 from rdsim import validation
 from rdsim.information import LN2, at_most_one, density_bits, log_from_zero, safe_log2
-from rdsim.namespaces import fori_loop, namespace_of, on_host, scan, window
+from rdsim.namespaces import fori_loop, namespace_of, on_numpy, scan, window
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.ranking.codewords import scored_loss
 from rdsim.ranking.loss import Loss, RankLoss, parse_loss
 from rdsim.ranking.rank_distribution import weighted_loss
 from rdsim.sources.sequence_types import composition_count, compositions, log_probability
-from rdsim.transformations import on_host as computes_on_host
+from rdsim.transformations import on_host
 
 WORK_LIMIT: Final = 2e10
 """Most multiplications of one loss: 2 n T (nL+1) (L+1) for T types of queries and L levels."""
@@ -66,7 +66,7 @@ class LetterScores(NamedTuple):
     step: Float[Any, "..."]
 
 
-@computes_on_host
+@on_host
 @validation.needs_float64
 def block_loss(
     joint: ArrayLike,
@@ -160,7 +160,7 @@ def lattice_of(through: Float[Any, "... x u"], levels: int) -> Lattice:
     The step is set by the pairs that are not rare; the others are clipped to the lattice, and so
     are impossible ones, whose weight in the target's distribution is zero.
     """
-    xp = through.__array_namespace__()
+    xp = namespace_of(through)
     product = through.sum(axis=-1, keepdims=True) * through.sum(axis=-2, keepdims=True)
     density = density_bits(through)
     usual = (product >= _RARE) & (through > 0)
@@ -191,7 +191,7 @@ def letter_distributions(
     through: Float[Any, "... x u"], lattice: Lattice, levels: int
 ) -> LetterScores:
     """Distributions of one letter's score on a lattice, given the query letter."""
-    xp = through.__array_namespace__()
+    xp = namespace_of(through)
     px = through.sum(axis=-1, keepdims=True)
     at_level = (lattice.level[..., None] == xp.arange(levels + 1)).astype(float)
     possible = xp.where(through > 0, through.sum(axis=-2, keepdims=True), 0.0)
@@ -286,7 +286,7 @@ def score_probabilities(
 def _convolved(sums: Float[Any, "... s"], kernel: Float[Any, "... k"]) -> Float[Any, "... s"]:
     """Convolve each row with its kernel; what passes its end is left out."""
     xp, levels, scores = namespace_of(sums), kernel.shape[-1] - 1, sums.shape[-1]
-    if on_host(sums) and sums.size <= scores * levels:
+    if on_numpy(sums) and sums.size <= scores * levels:
         # Few rows: NumPy loops over the levels of each.
         rows = zip(sums.reshape(-1, scores), kernel.reshape(-1, levels + 1), strict=True)
         return np.reshape([np.convolve(*row)[:scores] for row in rows], sums.shape)

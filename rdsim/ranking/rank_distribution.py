@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from rdsim import validation
 from rdsim.information import LN2, at_most_one, log_from_zero
-from rdsim.namespaces import namespace_of, on_host
+from rdsim.namespaces import namespace_of, on_numpy
 from rdsim.number_types import ArrayLike
 from rdsim.ranking.expectations import discounted_gain
 from rdsim.ranking.expectations.ties import average_over_ties, neg_log1m, reciprocal_rank_loss
@@ -116,7 +116,7 @@ def expected_loss_kernel(
     Of arrays of NumPy it is computed on the host, where nothing is compiled. Up to some thousand targets that is no
     slower, and there a first call takes a hundredth of the time.
     """
-    if on_host(log_a, log_e, log2_size):
+    if on_numpy(log_a, log_e, log2_size):
         # Branches that are not taken may overflow.
         with np.errstate(all="ignore"):
             return _expected_loss(log_a, log_e, log2_size, loss)
@@ -143,7 +143,7 @@ def losses_of(
     loss: RankLoss,
 ) -> Float[Any, "..."]:
     """Compute `expected_loss_kernel` where a target has a weight; elsewhere, on the host, it is left 0 and costs nothing."""
-    if not on_host(weight, log_a, log2_size):
+    if not on_numpy(weight, log_a, log2_size):
         return expected_loss_kernel(log_a, log_e, log2_size, loss)
     found, some = np.zeros(weight.shape), weight > 0
     log_a, log_e = (np.broadcast_to(each, weight.shape)[some] for each in (log_a, log_e))
@@ -163,7 +163,7 @@ def weighted_loss(
     def one_size(size: Float[Any, ""]) -> Float[Any, ""]:
         return (weight * losses_of(weight, log_a, log_e, size, loss)).sum()
 
-    if on_host(log_a, log2_size):
+    if on_numpy(log_a, log2_size):
         losses = np.array([one_size(size) for size in np.ravel(log2_size)], float)
         return losses.reshape(np.shape(log2_size))
     return jax.lax.map(one_size, log2_size.ravel()).reshape(log2_size.shape)

@@ -86,19 +86,19 @@ def half_space_bits(
 
     """
     found = np.array(bits, float)
-    open_ = np.flatnonzero((found > 0) & np.isfinite(found))
+    unsolved = np.flatnonzero((found > 0) & np.isfinite(found))
     if correlation > _information.MOST_CORRELATION:
         return found
     recalls, rest = ranks(size, loss)
     items = partial(_information.Items, correlation)
     log_t, wanted = recalls.chosen_shares(), 1.0 - distortion - rest
     for _ in range(_ROUNDS):
-        lines = _information.information(items, found[open_], log_t)
+        lines = _information.information(items, found[unsolved], log_t)
         each = np.array([line.tangent(recalls) for line in lines]).reshape(-1, 2)
-        missing = wanted[open_] - each[:, 0] - _ROUNDING
+        missing = wanted[unsolved] - each[:, 0] - _ROUNDING
         # A line that is level, or already above the wanted reward, says nothing.
         rising = (missing > 0) & (each[:, 1] > 0)
-        open_, step = open_[rising], missing[rising] / each[rising, 1]
-        found[open_] += step
-        open_ = open_[step > _NEAR * found[open_]]
+        unsolved, step = unsolved[rising], missing[rising] / each[rising, 1]
+        found[unsolved] += step
+        unsolved = unsolved[step > _NEAR * found[unsolved]]
     return found

@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from rdsim.namespaces import on_host, positive_definite_solver, select, while_loop
+from rdsim.namespaces import on_numpy, positive_definite_solver, select, while_loop
 
 _MAX_NEWTON_STEPS: Final = 60
 """Most Newton steps; the gap that is left after them is reported as it is."""
@@ -48,7 +48,7 @@ def shifted_kernel(excess: Float[Any, "y u"], slope: Any) -> Float[Any, "y u"]:
     """
     xp = excess.__array_namespace__()
     finite = (excess < xp.inf) & (slope < xp.inf)
-    if on_host(excess, slope) and finite.all():
+    if on_numpy(excess, slope) and finite.all():
         return np.exp2(-slope * excess)  # the same numbers, in one pass over the table
     exponent = xp.where(finite, slope, 0.0) * xp.where(finite, excess, 0.0)
     return xp.where(finite, xp.exp2(-exponent), xp.where(excess > 0, 0.0, 1.0))

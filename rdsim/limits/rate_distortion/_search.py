@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from rdsim.information import LN2
 from rdsim.limits.rate_distortion._point import Point, constant_distortions, tilted_channel
-from rdsim.namespaces import on_host, select, while_loop
+from rdsim.namespaces import on_numpy, select, while_loop
 from rdsim.root_finding import bisect, bisect_on_host
 
 _STEPS: Final = 100
@@ -293,7 +293,7 @@ def _first_slope(p: Float[Any, " y"], excess: Float[Any, "y u"]) -> Any:
 
     # log2 s over all positive floats; 64 halvings are below their last digit.
     ends = xp.full(costs.shape, -1000.0), xp.full(costs.shape, 1000.0)
-    low, high = (bisect_on_host if on_host(p) else bisect)(enters, *ends, steps=64)
+    low, high = (bisect_on_host if on_numpy(p) else bisect)(enters, *ends, steps=64)
     slope = xp.where(helps, 2.0 ** ((low + high) / 2) / unit, xp.inf)
     # Where every constant is forbidden to some letter, something is sent at every slope.
     return xp.where(xp.isinf(costs[constant]), 0.0, xp.min(xp.where(as_good, 0.0, slope)))

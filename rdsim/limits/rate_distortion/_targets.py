@@ -37,7 +37,7 @@ from rdsim.limits.rate_distortion._search import (
     optimum_at_target,
     without_rate,
 )
-from rdsim.namespaces import on_host
+from rdsim.namespaces import on_numpy
 from rdsim.transformations import STEEPEST, refusing
 
 _once_only = refusing(
@@ -201,7 +201,7 @@ def rate_and_gradient(
     least = d.min(axis=1)
     excess = d - least[:, None]
     goal = distortion - p @ least
-    search = _on_host if on_host(p) else _compiled
+    search = _on_host if on_numpy(p) else _compiled
     found = search(_bounds_and_optimum, p, excess, goal[None], tolerance, False)
     (lower, upper), (slope, q) = jax.tree.map(operator.itemgetter(0), found)
     _, _, Z = tilted_channel(excess, slope, q)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rdsim.information import LN2
-from rdsim.namespaces import fori_loop, namespace_of, on_host
+from rdsim.namespaces import fori_loop, namespace_of, on_numpy
 
 CERTAIN: Final = 45.0
 """M p from which on some competitor wins to all digits: (1-p)^M <= e^(-Mp) < 3e-20."""
@@ -111,7 +111,7 @@ def expected_value(
     f, log_p = xp.asarray(values), log_z - log_M
     likely = log_p > -LN2
     # As a rule p is small everywhere, which is known where the numbers are.
-    all_rare = on_host(likely) and not likely.any()
+    all_rare = on_numpy(likely) and not likely.any()
     scale, inverse, term = _binomial(xp.where(likely, log_M - LN2, log_z), log_M, absent)
     # Where competitors that do not win are counted M is below 90, and n an integer to the last digit.
     n = xp.round(xp.exp(xp.minimum(log_M, math.log(2 * CERTAIN)))) - absent
@@ -134,7 +134,7 @@ def miss_loss(log_z: Float[Any, "..."], log_M: Float[Any, "..."], cutoff: int) -
     Where fewer than K winners are expected the tail from K on is summed, else those below K are taken
     from one. The terms follow from one another by their ratio. The derivative in $\ln z$ is $K P(K)$.
     """
-    of = _miss_loss if on_host(log_z, log_M) else _differentiable_miss_loss
+    of = _miss_loss if on_numpy(log_z, log_M) else _differentiable_miss_loss
     return of(log_z, log_M, cutoff)
 
 
@@ -170,7 +170,7 @@ def miss_integral(
     For $\int_0^x P[\mathrm{Binomial}(M-1, p) = j] \, dp = P[\mathrm{Binomial}(M, x) > j] / M$. From a mean of K
     on it is $z - K + E\,(K - B)^+$.
     """
-    of = _miss_integral if on_host(log_z, log_M) else _differentiable_miss_integral
+    of = _miss_integral if on_numpy(log_z, log_M) else _differentiable_miss_integral
     return of(log_z, log_M, cutoff)
 
 

@@ -13,7 +13,7 @@ import scipy
 from jaxtyping import Float
 
 from rdsim.information import LN2
-from rdsim.namespaces import namespace_of, on_host
+from rdsim.namespaces import namespace_of, on_numpy
 from rdsim.ranking.expectations.binomial_sums import (
     CERTAIN,
     RANKS,
@@ -152,7 +152,7 @@ def average_over_ties(
         return expected_value(log_z, log_M, _cumulative(losses), absent=0)
 
     tied = log_e > -xp.inf
-    if on_host(tied) and not tied.any():
+    if on_numpy(tied) and not tied.any():
         return _without_ties(at, loss, log_a + log_M, log_M, cut)
     # So rare that the loss is linear in p, or underflows: its mean is its value at the midpoint.
     rare = tied & (log_M + xp.maximum(log_a, log_e) < _RARE)

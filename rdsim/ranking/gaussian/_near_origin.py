@@ -93,8 +93,10 @@ def _mixtures(log_weights: Points, first: float, log_z: Points) -> Points:
     count = log_weights.shape[1]
     power = first + np.arange(count)
     with np.errstate(all="ignore"):
-        # Term j + 1 over term j is z c_j, and c_j falls.
-        c = np.nan_to_num(np.exp(np.diff(log_weights)) / power[1:])
+        # Term j + 1 over term j is z c_j, and c_j falls. A Poisson distribution of mean zero has weight at j = 0 alone: the ratio of
+        # two weights of zero, which is not a number, is none.
+        ratio = np.where(np.isneginf(log_weights[:, 1:]), 0.0, np.exp(np.diff(log_weights)))
+        c = ratio / power[1:]
         z, slower = np.exp(log_z), 1 / c
         at = np.stack([np.searchsorted(-a, -1 / b) for a, b in zip(c, z, strict=True)])
         places = np.argsort(at, axis=None, kind="stable")
