@@ -9,7 +9,6 @@ R(D) of a discrete source has a search of its own, compiled and differentiable, 
 
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -137,8 +136,7 @@ class Curve:
         from matplotlib import pyplot
 
         axes = pyplot.subplots()[1] if axes is None else axes
-        known = self._known()
-        corners = np.asarray(known.x)[lower_hull(known.x, known.upper)]
+        corners = np.asarray(self._corners()[0])
         at = np.unique(np.append(np.linspace(corners[0], corners[-1], 200), corners))
         lower, upper = self.lower(at), self.upper(at)
         (line,) = axes.plot(at, lower if self._concave else upper, label=label, color=color)
@@ -158,12 +156,14 @@ class Curve:
         return self._ends().and_also(Points(*map(jnp.atleast_1d, own)))
 
     def _hull(self, at: ArrayLike) -> Float[Array, "..."]:
-        # Inside jax.jit even constants become tracers, unless they are computed while compiling.
-        with jax.ensure_compile_time_eval():
-            known = self._known()
-            corners = lower_hull(known.x, known.upper)
-            x, f = known.x[corners], known.upper[corners]
-        return jnp.interp(self._checked(at), x, f, left=jnp.inf)
+        return jnp.interp(self._checked(at), *self._corners(), left=jnp.inf)
+
+    @on_host
+    def _corners(self) -> tuple[Any, Any]:
+        """Corners of the hull of the known points, which are the same inside `jax.jit`."""
+        known = self._known()
+        corners = lower_hull(known.x, known.upper)
+        return known.x[corners], known.upper[corners]
 
     def _checked(self, at: ArrayLike) -> Float[Array, "..."]:
         return validation.interval(self._along, at, low=0.0)

@@ -106,6 +106,8 @@ _REACH: Final = 9.0
 """So many widths sigma/rho from a/rho, P(X > a|Y = y) is within 1e-19 of zero or one."""
 _LOWEST_ITEM: Final = 9.0
 """Minus the least y among the points: a fraction of 1e-19 of all items lies below it."""
+_DIGITS: Final = 9
+"""Digits of a step to which two thresholds that lie alike among the points agree; what differs then is rounding."""
 _LARGEST_STEP: Final = 0.4
 """Largest step of the points y, at which the trapezoidal rule integrates the normal density to e^-120."""
 
@@ -115,7 +117,8 @@ class _Points(NamedTuple):
 
     Attributes:
         log_normal: ln of the items' probabilities, shape (y,) or, if each threshold has items of its own, (a, y).
-        seen: P(X > a|Y = y), shape (a, y).
+        seen: the different rows of P(X > a|Y = y), shape (rows, y).
+        row: the row of each threshold, shape (a,).
         below: ln of the probability of the items below, for which it is zero, shape (a,).
         above: the same of those above, for which it is one, shape (a,).
         y: the items, shape (y,), if they are the same for all thresholds.
@@ -124,6 +127,7 @@ class _Points(NamedTuple):
 
     log_normal: Reals
     seen: Reals
+    row: NDArray[np.intp]
     below: Reals
     above: Reals
     y: Reals | None
@@ -144,6 +148,9 @@ class Items:
         self.rho, self.a = correlation, a
         self.sigma = math.sqrt((1 - correlation) * (1 + correlation))
         self.step = _STEP_OF_ITEMS * self.sigma / correlation
+        # A power of two parts of this interval are a step, so that thresholds `_STEP` apart lie alike among the points.
+        period = _STEP / correlation
+        self._longest = period / math.ceil(period / _LARGEST_STEP)
         self._seen: dict[float, _Points] = {}
 
     def usefulness(self, multiplier: float) -> Reals:
@@ -156,7 +163,7 @@ class Items:
         # The sum over items of P(y) e^{P(X>a|y)/lambda}, with those outside the window at e^0 and
         # e^{1/lambda}; 1/lambda may be thousands, so that the largest exponent is taken off
         # first.
-        exponent = points.seen[:, :end] / multiplier
+        exponent = (points.seen[:, :end] / multiplier)[points.row]
         exponent += points.log_normal[..., :end]
         above = points.above + 1 / multiplier
         highest = np.maximum(np.maximum(exponent.max(axis=1), points.below), above)
@@ -166,36 +173,48 @@ class Items:
         return np.asarray(multiplier * (np.log(exponent.sum(axis=1) + outside) + highest))
 
     def _points(self, largest: float) -> _Points:
-        step = _LARGEST_STEP * 0.5 ** max(math.ceil(math.log2(_LARGEST_STEP / largest)), 0)
+        step = self._longest * 0.5 ** max(math.ceil(math.log2(self._longest / largest)), 0)
         if step not in self._seen:
             # The multipliers of this step are at least a quarter of (step / self.step)^2, and the least of all.
             smallest = max(0.25 * (step / self.step) ** 2, LEAST_MULTIPLIER)
             high = min(
                 max(float(self.a.max()), 6.0) / self.rho + 10.0, math.sqrt(2 / smallest + 80.0)
             )
-            y = np.arange(-_LOWEST_ITEM, high, step)
+            y = step * np.arange(math.floor(-_LOWEST_ITEM / step), math.ceil(high / step))
             log_normal = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
             width = 2 * self.reach * self.sigma / self.rho / step
             if width >= y.size - 1:
                 nothing = np.full(self.a.size, -np.inf)
-                found = _Points(log_normal, self._inside(y), nothing, nothing, y)
+                found = _Points(
+                    log_normal, self._inside(y), np.arange(self.a.size), nothing, nothing, y
+                )
             else:
                 found = self._windows(y, log_normal, math.ceil(width) + 1)
             self._seen[step] = found
         return self._seen[step]
 
     def _windows(self, y: Reals, log_normal: Reals, width: int) -> _Points:
-        """Cut so many points around each threshold out of all."""
+        """Cut so many points around each threshold out of all.
+
+        P(X > a|Y = y) is a function of y - a/rho, so that it is computed once for all thresholds that lie alike among their
+        points.
+        """
+        step, half = y[1] - y[0], width // 2
         # P(X > a|Y = y) is one half at y = a/rho, and the window lies around that.
         middle = np.searchsorted(y, self.a / self.rho)
-        first = np.clip(middle - width // 2, 0, y.size - width)
-        places = first[:, None] + np.arange(width)
-        seen = scipy.special.ndtr((self.rho * y[places] - self.a[:, None]) / self.sigma)
+        first = np.clip(middle - half, 0, y.size - width)
+        distance = y[first] - self.a / self.rho
+        _, example, row = np.unique(
+            np.round(distance / step, _DIGITS), return_index=True, return_inverse=True
+        )
+        beyond = distance[example][:, None] + step * np.arange(width)
+        seen = scipy.special.ndtr(self.rho / self.sigma * beyond)
         # Sums of all points up to a place, and from a place on.
         up_to = np.logaddexp.accumulate(log_normal)
         from_on = np.append(np.logaddexp.accumulate(log_normal[::-1])[::-1], -np.inf)
         below = np.where(first > 0, up_to[first - 1], -np.inf)
-        return _Points(log_normal[places], seen, below, from_on[first + width], None)
+        windows = np.lib.stride_tricks.sliding_window_view(log_normal, width)[first]
+        return _Points(windows, seen, row, below, from_on[first + width], None)
 
     def _inside(self, y: Reals) -> Reals:
         """P(X > a | Y = y), shape (a, y)."""
