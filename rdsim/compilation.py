@@ -32,6 +32,9 @@ _LEAST_SECONDS: Final = 0.005
 """Least time of compilation of a program that is kept: reading one takes a millisecond or two. A single operation takes ten to
 compile, and a first call has dozens of them."""
 
+QUICKLY: Final = {"xla_backend_optimization_level": 0}
+"""Options of a program that runs a few times: without LLVM's optimisations it compiles in a third to a half of the time."""
+
 _folders: tuple[Path, Path] | None = None
 """The folder of this process, and the shared one."""
 

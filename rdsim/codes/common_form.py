@@ -138,12 +138,12 @@ def common_code(
     more = _padding("codebook_size", codebook_size, K)
     rows = _padding("planes", planes, len(normals))
     return CommonCode(
-        codewords=jnp.asarray(np.pad(codewords, ((0, more), (0, 0)))),
-        bias=jnp.asarray(np.pad(bias, (0, more), constant_values=-np.inf)),
-        slope=jnp.asarray(slope),
-        signs=jnp.asarray(np.pad(signs, ((0, more), (0, rows)))),
-        planes=jnp.asarray(np.pad(normals, ((0, rows), (0, 0)))),
-        centre=jnp.asarray(centre),
+        codewords=jax.device_put(np.pad(codewords, ((0, more), (0, 0)))),
+        bias=jax.device_put(np.pad(bias, (0, more), constant_values=-np.inf)),
+        slope=jax.device_put(np.asarray(slope)),
+        signs=jax.device_put(np.pad(signs, ((0, more), (0, rows)))),
+        planes=jax.device_put(np.pad(normals, ((0, rows), (0, 0)))),
+        centre=jax.device_put(centre),
     )
 
 

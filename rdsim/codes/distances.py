@@ -1,7 +1,6 @@
 r"""Distortions between items and codewords, and what the quantizers share: chunks, cells, seeds."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import jax
@@ -10,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rdsim import validation
-from rdsim.codes.assignment import squared_lengths
+from rdsim.codes.assignment import assign, squared_lengths
 from rdsim.number_types import ArrayLike
+from rdsim.transformations import is_traced
 
 Distortions = Callable[[Any, Any], Array]
 """Takes items (N, d) and codewords (K, d), returns d(y, u) >= 0, shape (N, K)."""
@@ -64,11 +64,38 @@ def sum_in_chunks(function: Callable[[Any], Any], rows: tuple[Array, Array], wid
     return jax.tree.map(lambda parts: parts.sum(axis=0), jax.lax.map(function, chunks))
 
 
+def nearest(items: Any, codewords: Any, offsets: Any) -> Int[Array, " n"]:
+    """Index of the codeword of least squared error plus offset; the first of equals.
+
+    Numbers are compared on the host, where a large table is one product of matrices and nothing is compiled for its
+    shape.
+
+    Args:
+        items: shape (N, d), of NumPy or JAX.
+        codewords: shape (K, d).
+        offsets: shape (K,).
+
+    Returns:
+        int32, shape (N,).
+
+    """
+    if is_traced(items, codewords, offsets):
+        return _nearest(items, codewords, offsets)
+    points, words, costs = (np.asarray(one, float) for one in (items, codewords, offsets))
+    # |y - u|^2 + o is a squared distance once more, with one coordinate added. A constant in all offsets changes
+    # nothing.
+    added = np.sqrt(costs - costs.min())
+    found = assign(
+        np.column_stack([points, np.zeros(len(points))]), np.column_stack([words, added])
+    )
+    return jax.device_put(found.astype(np.int32))
+
+
 @jax.jit
-def nearest(
+def _nearest(
     items: Float[Array, "n d"], codewords: Float[Array, "k d"], offsets: Float[Array, " k"]
 ) -> Int[Array, " n"]:
-    """Index of the codeword of least squared error plus offset; the first of equals."""
+    """The same where the numbers are not known yet."""
 
     def one(item: Float[Array, " d"]) -> Int[Array, ""]:
         cost = squared_error(item[None], codewords)[0] + offsets
@@ -77,10 +104,10 @@ def nearest(
     return in_chunks(one, items, codewords.shape[0])
 
 
-@partial(jax.jit, static_argnames="K")
 def indicator(indices: Int[Array, " n"], K: int) -> Float[Array, "n k"]:
     """Channel of a deterministic code: rows with a single one."""
-    return jax.nn.one_hot(indices, K, dtype=float)
+    xp = jnp if is_traced(indices) else np
+    return jax.device_put((xp.asarray(indices)[:, None] == xp.arange(K)).astype(float))
 
 
 def training_items(items: ArrayLike) -> Float[Array, "n d"]:

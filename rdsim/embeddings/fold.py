@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import jax
 import numpy as np
 
 from rdsim.embeddings.canonical import CANONICAL, SHARED, Canonical, variables
@@ -27,6 +26,7 @@ from rdsim.embeddings.systems.code import FittedCode, Training, encoded
 from rdsim.embeddings.systems.given import OwnCode, own_ranks
 from rdsim.embeddings.systems.learned import learned_codes
 from rdsim.files import Checkpoint
+from rdsim.sources.host_random import split_key
 from rdsim.validation import host_generator
 
 MOST_FITTED: Final = 65_536
@@ -99,7 +99,7 @@ class Fold:
 
     def run(self) -> Part:
         """Choose a space, then fit and rank every system."""
-        validate_key, draw_key, learn_key = jax.random.split(self.key, 3)
+        validate_key, draw_key, learn_key = split_key(self.key, 3)
         fit = self.split.fit
         groups = len(np.unique(fit.query_group))
         share = min(_VALIDATION, _VALIDATED_GROUPS / groups)

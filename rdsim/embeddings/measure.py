@@ -8,7 +8,6 @@ says otherwise.
 from collections.abc import Sequence
 from typing import Final
 
-import jax
 from jaxtyping import Array, Key
 
 from rdsim import validation
@@ -24,6 +23,7 @@ from rdsim.embeddings.systems.catalogue import chosen, usual_bits
 from rdsim.embeddings.systems.given import OwnCode
 from rdsim.files import Checkpoint, without_checkpoint
 from rdsim.number_types import ArrayLike
+from rdsim.sources.host_random import numbered_key, split_key
 from rdsim.threads import blas_threads_for
 from rdsim.transformations import on_host
 
@@ -112,9 +112,9 @@ def measure_embeddings(
     again = validation.integer("rescore", rescore, low=0)
     most = validation.integer("most_queries", most_queries, low=2)
     level = float(validation.open_unit("confidence", confidence))
-    split_key, query_key, fit_key = jax.random.split(key, 3)
+    parts_key, query_key, fit_key = split_key(key, 3)
     if fit is None:
-        splits = split_task(split_key, task, held_out=held_out, folds=folds)
+        splits = split_task(parts_key, task, held_out=held_out, folds=folds)
     else:
         validation.instance("fit", fit, RetrievalTask)
         if folds is not None:
@@ -128,8 +128,8 @@ def measure_embeddings(
         max(len(task.queries), len(task.items)) * max(task.queries.shape[1], widths)
     ):
         for number, split in enumerate(splits):
-            ranked = some_queries(jax.random.fold_in(query_key, number), split.ranked, most)
+            ranked = some_queries(numbered_key(query_key, number), split.ranked, most)
             prefix = f"fold-{number}-" if len(splits) > 1 else ""
-            fold = Fold(plan, prefix, jax.random.fold_in(fit_key, number), split, ranked)
+            fold = Fold(plan, prefix, numbered_key(fit_key, number), split, ranked)
             parts.append(fold.run())
         return joined_report(plan, task, splits, parts, level, query_key, most)

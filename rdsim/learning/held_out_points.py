@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
@@ -87,9 +86,9 @@ def held_out_point(
             )
             for given, loss in zip(losses, parsed, strict=True)
         },
-        code_bits=jnp.asarray(ranks.code_bits),
-        ahead=jnp.asarray(ranks.ahead),
-        tied=jnp.asarray(ranks.tied),
+        code_bits=jax.device_put(np.asarray(ranks.code_bits)),
+        ahead=jax.device_put(ranks.ahead),
+        tied=jax.device_put(ranks.tied),
     )
 
 
@@ -102,10 +101,9 @@ def system_ranks(
     """Rank the target of every query among all stored items."""
     code, decoder = validation.pair("system", system)
     validation.instance("system: decoder", decoder, Decoder)
-    x, y = (
-        validation.coordinates("queries", queries),
-        validation.coordinates("items", items, ndim=2),
-    )
+    # Of NumPy, since JAX compiles a program for each shape of a slice.
+    x = np.asarray(validation.coordinates("queries", queries))
+    y = validation.coordinates("items", items, ndim=2)
     x = x[:, None] if x.ndim == 2 else x
     if x.ndim != 3 or not 2 <= len(x) <= len(y):
         raise ValueError(
@@ -118,7 +116,7 @@ def system_ranks(
         # Padded by rows that no item has, to a power of two: few shapes, so that little is compiled.
         most = 1 << (len(digits) - 1).bit_length()
         rows = code.rows(np.pad(digits, ((0, most - len(digits)), (0, 0)), mode="edge"))
-        decoder = Decoder(decoder.scores, (decoder.parameters[0], *map(jnp.asarray, rows)))
+        decoder = Decoder(decoder.scores, (decoder.parameters[0], *map(jax.device_put, rows)))
         multiplicity = np.bincount(label, minlength=most)
     else:
         item_code("system: code", code)
@@ -144,6 +142,6 @@ def system_ranks(
 
 
 @functools.lru_cache(maxsize=64)
-def _table(scores: Callable[[Any, Array], Array]) -> Callable[[Any, Array], Array]:
+def _table(scores: Callable[[Any, Array], Array]) -> Callable[[Any, Any], Array]:
     """Scores of many queries; one compiled program for each rule and shape."""
     return jax.jit(jax.vmap(scores, in_axes=(None, 0)))

@@ -1,5 +1,6 @@
 """C17: vector and product quantizers, each against its slow definition."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -187,8 +188,32 @@ def test_C17_no_code_beats_the_converse(fit, converse):
 def test_many_items_are_encoded_in_chunks(monkeypatch):
     monkeypatch.setattr("rdsim.codes.distances._CHUNK_ENTRIES", 30)
     codewords = NEW[:7]
-    found = nearest(jnp.asarray(ITEMS), jnp.asarray(codewords), jnp.zeros(7))
+    found = jax.jit(nearest)(ITEMS, codewords, jnp.zeros(7))
     np.testing.assert_array_equal(found, nearest_by_search(ITEMS, codewords))
+
+
+@pytest.mark.parametrize("offsets", [np.zeros(7), np.arange(7.0) - 3.0, np.full(7, 0.25)])
+def test_numbers_and_tracers_have_the_same_nearest_codewords(offsets):
+    found = nearest(ITEMS, NEW[:7], offsets)
+    np.testing.assert_array_equal(found, nearest_by_search(ITEMS, NEW[:7], offsets))
+    np.testing.assert_array_equal(found, jax.jit(nearest)(ITEMS, NEW[:7], offsets))
+    assert found.dtype == np.int32
+
+
+def test_the_first_of_equal_codewords_is_taken():
+    words = np.array([[3.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    items = np.array([[0.0, 2.0], [1.0, 0.0], [2.0, 5.0]])
+    assert nearest(items, words, np.zeros(4)).tolist() == [1, 2, 0]
+    assert nearest(items, words, np.array([0.0, 0.0, 0.5, 0.0])).tolist() == [1, 3, 0]
+
+
+def test_a_quantizer_is_fitted_and_used_without_the_compiler(caplog):
+    items = np.random.default_rng(8).normal(size=(53, 3))
+    with jax.log_compiles():
+        code = vector_quantizer(KEY, items, 6)
+        code.encode(KEY, items[:31])
+        code.channel(items[:31])
+    assert not [record for record in caplog.records if "XLA compilation" in record.getMessage()]
 
 
 def per_variance(items):

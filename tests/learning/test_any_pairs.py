@@ -1,5 +1,8 @@
 """Families on any pairs and at any number of bits: long codes, learned quantizers, rankers, held-out points."""
 
+import re
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,6 +68,37 @@ def test_arrays_are_split_and_kept_in_pairs():
 def test_bad_arrays_are_named(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         array_pairs(KEY, *arguments, **options)
+
+
+def programs_of(caplog, family, size):
+    """How often each program was compiled for pairs of so many numbers: fitted, stored and ranked."""
+    x, y = np.random.default_rng(size).normal(size=(2, 149, size))
+    caplog.clear()
+    with jax.log_compiles():
+        data = array_pairs(KEY, x, y, held_out=37)
+        (system,) = fit_family(KEY, family, data, bits=(3,), schedule=Schedule(steps=2))
+        held_out_point(KEY, system, x[:40], y[:83])
+    found = [
+        re.search(r"XLA compilation of jit\((.*?)\) in", r.getMessage()) for r in caplog.records
+    ]
+    return Counter(match[1] for match in found if match)
+
+
+# Of the embeddings, one for the training items and one for the database; of queries, the scores.
+STORED = {"embedded_points": 2, "<unnamed function>": 1}
+
+
+@pytest.mark.parametrize(
+    ("family", "programs"),
+    [
+        # The analysis also embeds the queries, and all items together with their own columns.
+        ("CCA", STORED | {"embedded_points": 4}),
+        ("InfoNCE, k-means", STORED | {"first_parameters": 1, "advance": 1, "evaluate": 1}),
+    ],
+)
+def test_few_programs_are_compiled_for_a_new_shape(caplog, family, programs):
+    programs_of(caplog, family, 11)
+    assert programs_of(caplog, family, 13) == programs
 
 
 def test_a_product_code_reads_back_its_codewords():

@@ -144,6 +144,13 @@ def test_bad_arguments_are_named(arguments, error, message):
         canonical_correlation_analysis(*arguments)
 
 
+def test_nothing_is_compiled_for_an_analysis(caplog):
+    rng = np.random.default_rng(11)
+    with jax.log_compiles():
+        canonical_correlation_analysis(rng.normal(size=(57, 3)), rng.normal(size=(57, 4)), 2)
+    assert not [record for record in caplog.records if "XLA compilation" in record.getMessage()]
+
+
 def test_a_negative_regularisation_is_named():
     with pytest.raises(ValueError, match="regularisation must lie in"):
         canonical_correlation_analysis(X, Y, 1, regularisation=-0.1)

@@ -8,7 +8,7 @@ Both fits raise a ValueError if an argument lies outside its range or fewer item
 codewords are wanted, and a TypeError if the key is not a typed key or a count is not an integer.
 """
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -96,17 +96,16 @@ def _quantizer(
     points: np.ndarray, offsets: np.ndarray, codewords: np.ndarray, converged: bool, iterations: int
 ) -> VectorQuantizer:
     """Make the code, with its masses and distortion on the training items."""
-    u = jnp.asarray(codewords)
-    labels = np.asarray(nearest(jnp.asarray(points), u, jnp.asarray(offsets)))
+    labels = np.asarray(nearest(points, codewords, offsets))
     masses = np.bincount(labels, minlength=len(codewords)) / len(points)
     error = ((points - codewords[labels]) ** 2).sum(axis=1)
     return VectorQuantizer(
-        codewords=u,
-        offsets=jnp.asarray(offsets),
-        masses=jnp.asarray(masses),
-        distortion=jnp.asarray(error.mean()),
-        converged=jnp.asarray(converged),
-        iterations=jnp.asarray(iterations),
+        codewords=jax.device_put(codewords),
+        offsets=jax.device_put(offsets),
+        masses=jax.device_put(masses),
+        distortion=jax.device_put(error.mean()),
+        converged=jax.device_put(np.asarray(converged)),
+        iterations=jax.device_put(np.asarray(iterations)),
     )
 
 

@@ -6,12 +6,12 @@ A split never divides a group, for a code that saw one caption of an image has s
 import dataclasses
 from typing import Final
 
-import jax
 import numpy as np
 from jaxtyping import Array, Key
 
 from rdsim import validation
 from rdsim.embeddings.data.task import RetrievalTask, Targets
+from rdsim.sources.host_random import permutation
 from rdsim.transformations import on_host
 
 LEAST_GROUPS: Final = 20
@@ -83,7 +83,7 @@ def _places(key: Key[Array, ""], task: RetrievalTask) -> tuple[np.ndarray, np.nd
     size = 1 + max(int(task.query_group.max()), int(task.item_group.max()))
     asked = np.zeros(size, bool)
     asked[task.query_group] = True
-    order = np.asarray(jax.random.permutation(key, size))
+    order = permutation(key, size)
     place = np.empty(size)
     for kind in (asked, ~asked):
         members = order[kind[order]]
@@ -119,7 +119,7 @@ def some_queries(key: Key[Array, ""], task: RetrievalTask, most: int) -> Retriev
     """Keep a random choice of the queries, and every item."""
     if len(task.queries) <= most:
         return task
-    kept = np.sort(np.asarray(jax.random.permutation(key, len(task.queries)))[:most])
+    kept = np.sort(permutation(key, len(task.queries))[:most])
     new = _new_rows(kept, len(task.queries))
     return dataclasses.replace(
         task,

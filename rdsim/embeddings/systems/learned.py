@@ -3,12 +3,12 @@
 import time
 from typing import Any
 
-import jax
 import numpy as np
 
 from rdsim.embeddings.data.task import RetrievalTask
 from rdsim.embeddings.spaces import MOST_PAIRS, paired
 from rdsim.embeddings.systems.code import FittedCode
+from rdsim.sources.host_random import split_key
 
 
 def learned_codes(
@@ -18,7 +18,7 @@ def learned_codes(
     # Learning needs packages that nothing else here needs.
     from rdsim.learning.product_code import product_codes
 
-    train, draw = jax.random.split(key)
+    train, draw = split_key(key, 2)
     began = time.perf_counter()
     codes, _ = product_codes(
         train, *paired(fit, MOST_PAIRS), bits, validate=paired(validate, MOST_PAIRS)

@@ -9,15 +9,15 @@ the variables $A^T(x - \bar x)$ and $B^T(y - \bar y)$ are white, and correlated 
 alone.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
 
 from rdsim import validation
+from rdsim.namespaces import namespace_of
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.results import result
 from rdsim.transformations import on_host
@@ -110,10 +110,10 @@ def deviations(points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
 class _Standardised(NamedTuple):
     """A sample of mean zero in units in which every variance with its ridge is one."""
 
-    points: Float[Array, "n d"]
-    mean: Float[Array, " d"]
-    unit: Float[Array, " d"]
-    ridge: Float[Array, "d d"]
+    points: Float[np.ndarray, "n d"]
+    mean: Float[np.ndarray, " d"]
+    unit: Float[np.ndarray, " d"]
+    ridge: Float[np.ndarray, "d d"]
 
 
 def _standardised(name: str, points: np.ndarray, ridge: float) -> _Standardised:
@@ -138,27 +138,27 @@ def _standardised(name: str, points: np.ndarray, ridge: float) -> _Standardised:
             f"{name} must have a covariance of full rank, or regularisation be positive; got "
             f"eigenvalues from {eigenvalues[0]:.3g} to {eigenvalues[-1]:.3g} with standardised columns"
         )
-    return _Standardised(*map(jnp.asarray, (scaled, mean, unit, penalty)))
+    return _Standardised(scaled, mean, unit, penalty)
 
 
-@partial(jax.jit, static_argnames="size")
 def _analysed(x: _Standardised, y: _Standardised, size: int) -> CanonicalCorrelations:
+    """By NumPy, whose LAPACK is also JAX's: the compiler would take longer than most analyses."""
     covariance_x, covariance_y, cross = centred_covariances(x.points, y.points)
     white, root_x, root_y = whitened_cross_covariance(
         covariance_x + x.ridge, covariance_y + y.ridge, cross, 0.0
     )
-    left, correlations, right = jnp.linalg.svd(white, full_matrices=False)
-    solve = jax.scipy.linalg.solve_triangular
+    left, correlations, right = np.linalg.svd(white, full_matrices=False)
+    solve = scipy.linalg.solve_triangular
     map_x = solve(root_x, left, lower=True, trans=1) / x.unit[:, None]
     map_y = solve(root_y, right.T, lower=True, trans=1) / y.unit[:, None]
-    top = jnp.argmax(jnp.abs(map_y), axis=0)
-    sign = jnp.where(map_y[top, jnp.arange(map_y.shape[1])] < 0, -1.0, 1.0)
+    top = np.argmax(np.abs(map_y), axis=0)
+    sign = np.where(map_y[top, np.arange(map_y.shape[1])] < 0, -1.0, 1.0)
     return CanonicalCorrelations(
-        correlations=jnp.minimum(correlations[:size], 1.0),
-        map_x=(map_x * sign)[:, :size],
-        map_y=(map_y * sign)[:, :size],
-        mean_x=x.mean,
-        mean_y=y.mean,
+        correlations=jax.device_put(np.minimum(correlations[:size], 1.0)),
+        map_x=jax.device_put((map_x * sign)[:, :size]),
+        map_y=jax.device_put((map_y * sign)[:, :size]),
+        mean_x=jax.device_put(x.mean),
+        mean_y=jax.device_put(y.mean),
     )
 
 
@@ -170,26 +170,28 @@ def _last_axis(name: str, value: ArrayLike, size: int) -> Float[Array, "... d"]:
 
 
 def centred_covariances(
-    x: Float[Array, "n dx"], y: Float[Array, "n dy"]
-) -> tuple[Float[Array, "dx dx"], Float[Array, "dy dy"], Float[Array, "dx dy"]]:
+    x: Float[Any, "n dx"], y: Float[Any, "n dy"]
+) -> tuple[Float[Any, "dx dx"], Float[Any, "dy dy"], Float[Any, "dx dy"]]:
     """Covariances of x, of y and between them, of samples of mean zero."""
     number = x.shape[0]
     return x.T @ x / number, y.T @ y / number, x.T @ y / number
 
 
 def whitened_cross_covariance(
-    covariance_x: Float[Array, "dx dx"],
-    covariance_y: Float[Array, "dy dy"],
-    cross: Float[Array, "dx dy"],
+    covariance_x: Float[Any, "dx dx"],
+    covariance_y: Float[Any, "dy dy"],
+    cross: Float[Any, "dx dy"],
     ridge: Any,
-) -> tuple[Float[Array, "dx dy"], Float[Array, "dx dx"], Float[Array, "dy dy"]]:
+) -> tuple[Float[Any, "dx dy"], Float[Any, "dx dx"], Float[Any, "dy dy"]]:
     r"""Cross-covariance of the whitened pair, $L_x^{-1} \Sigma_{xy} L_y^{-T}$, and the L.
 
     Its singular values are the canonical correlations, for Cholesky roots L as for symmetric ones.
     """
+    xp = namespace_of(cross)
+    solve = (scipy if xp is np else jax.scipy).linalg.solve_triangular
     roots = [
-        jnp.linalg.cholesky(covariance + ridge * jnp.eye(covariance.shape[0], dtype=cross.dtype))
+        xp.linalg.cholesky(covariance + ridge * xp.eye(covariance.shape[0], dtype=cross.dtype))
         for covariance in (covariance_x, covariance_y)
     ]
-    half = jax.scipy.linalg.solve_triangular(roots[0], cross, lower=True)
-    return jax.scipy.linalg.solve_triangular(roots[1], half.T, lower=True).T, roots[0], roots[1]
+    half = solve(roots[0], cross, lower=True)
+    return solve(roots[1], half.T, lower=True).T, roots[0], roots[1]

@@ -14,6 +14,7 @@ The families with options of their own are frozen dataclasses: `AdversarialFamil
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import jax
@@ -21,6 +22,7 @@ from jaxtyping import Array, Key
 
 from rdsim import validation
 from rdsim.codes.item_code import item_code
+from rdsim.compilation import QUICKLY
 from rdsim.learning.families.adversarial import AdversarialFamily
 from rdsim.learning.families.beyond_pairs import UnpairedFamily, graph_family
 from rdsim.learning.families.cca import CCAFamily
@@ -131,9 +133,16 @@ def fit_family(
     plan = checked_schedule(Schedule() if schedule is None else schedule)
     number = validation.integer("training", training, low=2)
     counts = validation.integers("bits", bits, low=1, high=_MOST_BITS)
+    pairs_key, keys = _keys(key)
+    data = source if isinstance(source, ItemPairs) else item_pairs(pairs_key, source, number)
+    return _checked_systems(family(keys, data, counts, plan), data, len(counts))
+
+
+@partial(jax.jit, compiler_options=QUICKLY)
+def _keys(key: Key[Array, ""]) -> tuple[Key[Array, ""], Key[Array, " 3"]]:
+    """Keys of the pairs and of a family."""
     keys = jax.random.split(key, 4)
-    data = source if isinstance(source, ItemPairs) else item_pairs(keys[0], source, number)
-    return _checked_systems(family(keys[1:], data, counts, plan), data, len(counts))
+    return keys[0], keys[1:]
 
 
 def _checked_systems(found: Any, data: ItemPairs, number: int) -> list[System]:

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
@@ -66,9 +67,10 @@ def canonical_maps(
     wanted = most if dimension is None else dimension
     found = canonical_correlation_analysis(x, y, min(most, wanted), regularisation=regularisation)
     # The standard deviation of a canonical variable given its partner.
-    deviation = jnp.sqrt(1.0 - jnp.minimum(found.correlations, _MOST_CORRELATED) ** 2)
-    item_weights = found.map_y * (found.correlations / deviation)
-    query_weights = found.map_x / deviation
+    correlations = np.asarray(found.correlations)
+    deviation = np.sqrt(1.0 - np.minimum(correlations, _MOST_CORRELATED) ** 2)
+    item_weights = jax.device_put(np.asarray(found.map_y) * (correlations / deviation))
+    query_weights = jax.device_put(np.asarray(found.map_x) / deviation)
     return (
         (Chain(item_map, canonical), (item_parameters, (found.mean_y, item_weights))),
         (Chain(query_map, canonical), (query_parameters, (found.mean_x, query_weights))),
@@ -128,17 +130,17 @@ def varying_columns(
         ValueError: if nothing varies.
 
     """
-    queries, items = data.sample[:2]
+    queries, items = map(np.asarray, data.sample[:2])
     found = []
     for name, embed, points in (
         ("items", as_they_are, items),
         ("queries", side_by_side, queries.reshape(len(queries), -1)),
     ):
-        (varying,) = np.nonzero(deviations(np.asarray(points)))
+        (varying,) = np.nonzero(deviations(points))
         if not varying.size:
             raise ValueError(f"pairs cannot be analysed: all {name} are the same")
         all_vary = varying.size == points.shape[1]
-        found.append((embed, None if all_vary else jnp.asarray(varying)))
+        found.append((embed, None if all_vary else jax.device_put(varying)))
     return found[0], found[1]
 
 

@@ -164,10 +164,8 @@ def array_pairs(
 
     """
     validation.prng_key("key", key)
-    x, y = (
-        validation.coordinates("queries", queries),
-        validation.coordinates("items", items, ndim=2),
-    )
+    x = np.asarray(validation.coordinates("queries", queries))
+    y = np.asarray(validation.coordinates("items", items, ndim=2))
     x = x[:, None] if x.ndim == 2 else x
     if x.ndim != 3 or len(x) != len(y) or 0 in x.shape or 0 in y.shape:
         raise ValueError(
@@ -185,11 +183,10 @@ def array_pairs(
     validation.interval("classes", labels, low=-1.0)
     aside = validation.integer("held_out", held_out, low=2, high=len(y) - 2)
     order = validation.host_generator(key).permutation(len(y))
-    arrays = (np.asarray(x), np.asarray(y), np.asarray(labels))
 
     def chosen(rows: np.ndarray) -> Triples:
         # jnp.asarray would compile a program for every shape.
-        queries, items, classes = (jax.device_put(array[rows]) for array in arrays)
+        queries, items, classes = (jax.device_put(array[rows]) for array in (x, y, labels))
         return queries, items, classes
 
     return ItemPairs(chosen(order[aside:]), chosen(order[:aside]))
@@ -223,8 +220,7 @@ def fitted_models(
     validation.instance("data", data, ItemPairs)
     validation.integer("starts", starts, low=1)
     wanted = validation.not_empty("settings", validation.coordinates("settings", settings, ndim=1))
-    wanted = wanted.astype(jnp.float32)
-    runs = jnp.repeat(wanted, starts)
+    runs = np.repeat(np.asarray(wanted, np.float32), starts)
     trained = train(key, learner, draw_batch, data.sample, data.held_out, runs, schedule=schedule)
     losses = np.nanmin(trained.held_out, axis=1).reshape(-1, starts)
     return [

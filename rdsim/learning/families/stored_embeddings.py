@@ -37,6 +37,7 @@ from rdsim.learning.families.stored.long_codes import MOST_LISTED_BITS, LongCode
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike, Integer
 from rdsim.simulation.coded_items import Decoder
+from rdsim.sources.host_random import numbered_key
 from rdsim.transformations import on_host
 
 QUANTIZERS: Final = ("k-means", "product")
@@ -184,9 +185,7 @@ def quantized_systems(
 ) -> list[System]:
     """Return a `quantized_system` for each number of bits, each with a key of its own."""
     return [
-        quantized_system(
-            jax.random.fold_in(key, b), embed_items, embed_queries, items, b, **options
-        )
+        quantized_system(numbered_key(key, b), embed_items, embed_queries, items, b, **options)
         for b in bits
     ]
 
@@ -264,7 +263,7 @@ def stored_systems(
     embed, parameters = module_method(model, "embed_items")
     systems: list[System] = []
     for b in bits:
-        code, codewords = _stored(jax.random.fold_in(key, b), (embed, parameters), items, b)
+        code, codewords = _stored(numbered_key(key, b), (embed, parameters), items, b)
         rule = Decoder(StoredScores(embed.graph), (parameters, *codewords))
         systems.append((code, rule))
     return systems

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Key
 
+from rdsim.compilation import QUICKLY
 from rdsim.learning.training.parameter_vector import Layout
 
 
-# Called a few times in a training, and compiled each time that a family is new: without LLVM's optimisations in a
-# third of the time.
+# Called a few times in a training, and compiled each time that a family is new.
 @partial(
     jax.jit,
     static_argnames=("patience", "learner", "layout", "observe"),
-    compiler_options={"xla_backend_optimization_level": 0},
+    compiler_options=QUICKLY,
 )
 def evaluate(
     carry: dict[str, Any],

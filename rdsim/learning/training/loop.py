@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
@@ -84,7 +83,7 @@ def train(
         validation.function("observe", observe)
     validation.path("checkpoint", checkpoint)
     runs = _number_of_runs(settings)
-    settings = jax.tree.map(jnp.asarray, settings)
+    settings = jax.tree.map(jax.device_put, settings)
     layout = layout_of(learner)
     start_keys, step_keys, evaluation_keys = run_keys(key, runs)
     carry = first_carry(first_parameters(start_keys, learner), plan)
@@ -131,7 +130,7 @@ def train(
     ) as tell:
         if not records:
             carry = evaluated(carry)
-        while int(carry["step"]) < plan.steps and not bool(jnp.all(carry["stopped"])):
+        while int(carry["step"]) < plan.steps and not np.asarray(carry["stopped"]).all():
             done = int(carry["step"])
             end = min(done + plan.evaluate_every, plan.steps)
             # The last evaluated state is kept, for the error of a step that fails.

@@ -11,24 +11,20 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
+from rdsim.compilation import QUICKLY
 from rdsim.learning.training.parameter_vector import Layout, vector
 from rdsim.learning.training.schedule import Schedule
 from rdsim.number_types import ArrayLike
 
 
-@partial(jax.jit, static_argnames="runs")
+@partial(jax.jit, static_argnames="runs", compiler_options=QUICKLY)
 def run_keys(key: Key[Array, ""], runs: int) -> tuple[Key[Array, " r"], ...]:
     """Keys of every run for its start, its steps and its evaluations."""
     of_runs = jax.vmap(lambda run: jax.random.split(jax.random.fold_in(key, run), 3))
     return tuple(of_runs(jnp.arange(runs)).T)
 
 
-# Computed once and quickly, but long to compile: without LLVM's optimisations in a third to a half of the time.
-@partial(
-    jax.jit,
-    static_argnames="learner",
-    compiler_options={"xla_backend_optimization_level": 0},
-)
+@partial(jax.jit, static_argnames="learner", compiler_options=QUICKLY)
 def first_parameters(keys: Key[Array, " r"], learner: Any) -> Float[Array, "r p"]:
     """Build the module of every run and lay its parameters in one vector."""
     # Run by run: to the same digits, XLA compiles this in a quarter of the time that it takes for

@@ -83,11 +83,14 @@ def tied_gain(ahead: ArrayLike, tied: ArrayLike, loss: Loss) -> Float[np.ndarray
         return np.asarray(np.clip(parsed.cutoff - b, 0, t) / t)
     ranks = b[..., None] + 1 + np.arange(_TERMS)
     listed = np.arange(_TERMS) < t[..., None]
-    if parsed.kind == "reciprocal_rank":
-        gain = np.where(listed, 1 / ranks, 0.0).sum(axis=-1)
+    reciprocal = parsed.kind == "reciprocal_rank"
+    gain = np.where(listed, 1 / ranks if reciprocal else 1 / np.log2(1 + ranks), 0.0).sum(axis=-1)
+    # Ties are seldom so many, and SciPy's special functions take a fifth of a second to import.
+    if not (t > _TERMS).any():
+        return np.asarray(gain / t)
+    if reciprocal:
         beyond = scipy.special.digamma(b + t + 1) - scipy.special.digamma(b + _TERMS + 1)
     else:
-        gain = np.where(listed, 1 / np.log2(1 + ranks), 0.0).sum(axis=-1)
         beyond = _sum_of_discounts(b + _TERMS + 2, b + np.maximum(t, _TERMS + 1) + 1)
     return np.asarray((gain + np.where(t > _TERMS, beyond, 0.0)) / t)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
@@ -96,17 +97,18 @@ def embedded_code(
     validation.function("embed", embed)
     item_code("code", code)
     points = training_items(items)
-    channel = code.channel(embedded_items(embed, parameters, points))
-    return EmbeddedCode(
-        embed=embed, parameters=parameters, code=code, codewords=_means(channel, points)
-    )
+    channel = np.asarray(code.channel(embedded_items(embed, parameters, points)))
+    codewords = jax.device_put(_means(channel, np.asarray(points)))
+    return EmbeddedCode(embed=embed, parameters=parameters, code=code, codewords=codewords)
 
 
-@jax.jit
-def _means(channel: Float[Array, "n k"], points: Float[Array, "n d"]) -> Float[Array, "k d"]:
+def _means(
+    channel: Float[np.ndarray, "n k"], points: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, "k d"]:
     """Mean of the points of each codeword; the common mean for one that has none."""
     mass = channel.sum(axis=0)[:, None]
-    return jnp.where(mass > 0, channel.T @ points / jnp.where(mass > 0, mass, 1.0), points.mean(0))
+    means = channel.T @ points / np.where(mass > 0, mass, 1.0)
+    return np.where(mass > 0, means, points.mean(axis=0))
 
 
 def embedding(name: str, value: Any) -> tuple[Callable[[Any, Array], Array], Any]:
