@@ -180,7 +180,9 @@ class Items:
             high = min(
                 max(float(self.a.max()), 6.0) / self.rho + 10.0, math.sqrt(2 / smallest + 80.0)
             )
-            y = step * np.arange(math.floor(-_LOWEST_ITEM / step), math.ceil(high / step))
+            y: Reals = step * np.arange(
+                math.floor(-_LOWEST_ITEM / step), math.ceil(high / step), dtype=float
+            )
             log_normal = -0.5 * y * y - 0.5 * math.log(2 * math.pi) + math.log(step)
             width = 2 * self.reach * self.sigma / self.rho / step
             if width >= y.size - 1:
