@@ -86,39 +86,44 @@ def _climbed(
 
     """
     e, py = problem.queries.direction, problem.queries.py
-    knots = [np.append(0.0, np.cumsum(steps.length)) for steps in problem.below]
-    heights = [np.append(0.0, np.cumsum(steps.length * steps.slope)) for steps in problem.below]
-    ends = np.empty((multipliers.size, weight.size + 1))
+    integrals = [
+        (
+            np.append(0.0, np.cumsum(steps.length)),
+            np.append(0.0, np.cumsum(steps.length * steps.slope)),
+        )
+        for steps in problem.below
+    ]
+    slots = (multipliers.size, len(e), weight.size)
+    # Where in memory each row of a class of queries begins.
+    row = weight.size * np.arange(slots[0] * slots[1]).reshape(*slots[:2], 1)
+    mean = np.empty(slots)
+    # Of equal codewords every order has the same slots.
+    equal = bool(np.ptp(weight) == 0)
+    earned = _earned(integrals, weight) if equal else np.zeros(0)
     # Sinkhorn's scalings of the kernel K = e^{r/lambda}: P(u,y) = (a_u P(u)) K (b_y P(y)).
     letter_scaling = np.tile(py, (multipliers.size, 1))[:, :, None]  # b_y P(y)
-    scores = np.tile(posterior @ e.T, (multipliers.size, 1, 1))  # tau_c(u)
+    scores = np.broadcast_to(e @ posterior.T, slots)  # tau_c(u)
     for _ in range(_ALTERNATIONS):
-        mean = np.empty_like(scores)
-        for c, (x, height) in enumerate(zip(knots, heights, strict=True)):
-            # The slot of a codeword is its interval of quantiles once all are sorted by falling
-            # score. What it earns there is the integral of omega over the slot, a difference of
-            # the tabulated integral.
-            order = np.argsort(-scores[:, :, c], axis=1, kind="stable")
-            ends[:, 0], ends[:, 1:] = 0.0, np.cumsum(weight[order], axis=1)
-            earned = np.diff(np.interp(ends / ends[:, -1:], x, height), axis=1)
-            np.put_along_axis(mean[:, :, c], order, earned / weight[order], axis=1)
-        reward = (mean @ e) / multipliers[:, None, None]
+        # The slot of a codeword is its interval of quantiles once all are sorted by falling score.
+        order = np.argsort(-scores, axis=-1)
+        length = weight.take(order)
+        if not equal:
+            earned = _earned(integrals, length)
+        mean.reshape(-1)[order + row] = earned / length
+        reward = (np.swapaxes(mean, 1, 2) @ e) / multipliers[:, None, None]
         # The largest reward of a codeword is taken off, which its scaling a_u makes up for, and
         # differences beyond what exp can represent are cut: a zero in the kernel could leave a
         # letter without any mass.
         top = reward.max(axis=2, keepdims=True)
         kernel = np.exp(np.maximum(reward - top, -_STEEPEST))
-        # The transpose is copied once, since it is multiplied a dozen times: contiguous rows are
-        # faster.
-        across = np.ascontiguousarray(np.swapaxes(kernel, 1, 2))
+        across = np.swapaxes(kernel, 1, 2)
         # Sinkhorn's iteration: the codewords' masses and the letters' are met in turn.
         for _ in range(_SINKHORN_STEPS):
             codeword_scaling = weight[:, None] / (kernel @ letter_scaling)
             letter_scaling = py[:, None] / (across @ codeword_scaling)
         # Sorting needs the posteriors P(y|u) alone, from which the codewords' scalings drop out.
-        joint = kernel * np.swapaxes(letter_scaling, 1, 2)
-        joint /= joint.sum(axis=2, keepdims=True)
-        scores = joint @ e.T
+        scores = (e * np.swapaxes(letter_scaling, 1, 2)) @ across
+        scores /= np.swapaxes(kernel @ letter_scaling, 1, 2)
     # The letters' masses come last: they are exact, as the source prescribes them. Those of the codewords
     # are off by what the iteration leaves, and may be: a channel's output distribution is free.
     codeword_scaling = weight[:, None] / (kernel @ letter_scaling)
@@ -128,6 +133,26 @@ def _climbed(
     value = (top - np.log(codeword_scaling / weight[:, None]))[:, :, 0] @ weight
     value -= np.log(letter_scaling[:, :, 0] / py) @ py
     return joint, value
+
+
+def _earned(integrals: list[tuple[np.ndarray, np.ndarray]], lengths: np.ndarray) -> np.ndarray:
+    """Integrate omega of each class of queries over slots one after another.
+
+    Args:
+        integrals: quantiles and the integral of omega up to there, of each class.
+        lengths: of the slots, shape (..., C, U), or (U,) where all classes have the same.
+
+    Returns:
+        The integrals over the slots, shape (..., C, U).
+
+    """
+    ends = np.cumsum(lengths, axis=-1)
+    ends /= ends[..., -1:]
+    ends = np.broadcast_to(ends, (*ends.shape[:-2], len(integrals), ends.shape[-1]))
+    up_to = np.zeros((*ends.shape[:-1], ends.shape[-1] + 1))
+    for c, (x, height) in enumerate(integrals):
+        up_to[..., c, 1:] = np.interp(ends[..., c, :], x, height)
+    return np.diff(up_to, axis=-1)
 
 
 def _starts(table: np.ndarray, size: float) -> list[tuple[np.ndarray, np.ndarray]]:

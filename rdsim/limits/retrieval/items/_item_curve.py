@@ -25,8 +25,6 @@ _PART_OF_RATE: Final = 0.5
 """The same of the tolerance in bits: had each slope all of it, nothing would be left for the distance between slopes."""
 _ROUNDING: Final = 1e-12
 """Losses so little below the least one are taken for it: the least is a sum that is rounded."""
-_PADDED: Final = 64
-"""Losses of stored letters are computed for a multiple of so many, by few programs."""
 
 
 @result
@@ -224,11 +222,7 @@ def end_losses(
     used = (weight > 0) & (share > 0)
     # The last entry is a target that ties with everybody.
     a, e = np.append(before[used], 0.0), np.append(share[used], 1.0)
-    padding = (0, -a.size % _PADDED)
     with np.errstate(divide="ignore"):
-        log_a, log_e = np.log(np.pad(a, padding)), np.log(np.pad(e, padding, constant_values=1.0))
-    losses = np.asarray(
-        expected_loss_kernel(jnp.asarray(log_a), jnp.asarray(log_e), log2_size, loss)
-    )
-    most = float(losses[a.size - 1])
-    return min(float(weight[used] @ losses[: a.size - 1]), most), most
+        losses = expected_loss_kernel(np.log(a), np.log(e), np.asarray(log2_size), loss)
+    most = float(losses[-1])
+    return min(float(weight[used] @ losses[:-1]), most), most

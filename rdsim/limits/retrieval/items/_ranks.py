@@ -16,7 +16,6 @@ the upper one, and the argument stands.
 
 from typing import Final, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from rdsim.limits.bottleneck._solver import distinct_columns
@@ -145,16 +144,12 @@ def _by_quantile(M: float, log2_size: float, loss: RankLoss) -> Rewards:
     ends[-1] = 1.0
     log_end = np.log(np.maximum(ends, 1e-320), where=ends > 0, out=np.full(ends.size, -np.inf))
     length = np.diff(ends)
-    size = jnp.asarray(log2_size)
-
-    def reward(log_a: np.ndarray, log_e: np.ndarray) -> np.ndarray:
-        beaten = expected_loss_kernel(jnp.asarray(log_a), jnp.asarray(log_e), size, loss)
-        return 1.0 - np.asarray(beaten)
-
     # One call: the rewards at the ends, where nobody ties, and the means over the cells.
-    both = reward(
+    both = 1.0 - expected_loss_kernel(
         np.append(log_end, log_end[:-1]),
         np.append(np.full(ends.size, -np.inf), np.log(length)),
+        np.asarray(log2_size),
+        loss,
     )
     at_end, mean = both[: ends.size], both[ends.size :]
     # h' does not increase, and its mean over a cell lies between its ends: rounding is taken off,
@@ -173,7 +168,7 @@ def _by_rank(M: float, loss: RankLoss) -> Rewards:
     """
 
     def reward(rank: np.ndarray) -> np.ndarray:
-        return 1.0 - np.asarray(loss.of_log_rank(jnp.log(jnp.asarray(rank))))
+        return 1.0 - np.asarray(loss.of_log_rank(np.log(rank)))
 
     if loss.is_two_valued:
         last = np.unique([0.0, min(float(loss.cutoff), M), M])
