@@ -147,7 +147,6 @@ def _earned(integrals: list[tuple[np.ndarray, np.ndarray]], lengths: np.ndarray)
 
     """
     ends = np.cumsum(lengths, axis=-1)
-    ends /= ends[..., -1:]
     ends = np.broadcast_to(ends, (*ends.shape[:-2], len(integrals), ends.shape[-1]))
     up_to = np.zeros((*ends.shape[:-1], ends.shape[-1] + 1))
     for c, (x, height) in enumerate(integrals):
