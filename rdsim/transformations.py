@@ -13,7 +13,6 @@ from typing import Any, Final, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
@@ -185,7 +184,7 @@ def refusing(message: str) -> Callable[[Any], Any]:
 
     def guard(leaf: Any) -> Any:
         real = isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.floating)
-        return _REFUSING.bind(leaf, message=message) if real else leaf
+        return _refusing_primitive().bind(leaf, message=message) if real else leaf
 
     return guard
 
@@ -194,14 +193,23 @@ def _refuse(*_: Any, message: str) -> Any:
     raise NotDifferentiableError(message)
 
 
-# A primitive of its own, not a `jax.custom_jvp`: reverse mode drops the rule of the latter from the
-# values that it computes forwards, so that a second derivative would not be refused.
-_REFUSING: Final = Primitive("refusing")
-_REFUSING.def_impl(lambda x, *, message: x)  # noqa: ARG005
-_REFUSING.def_abstract_eval(lambda x, *, message: x)  # noqa: ARG005
-mlir.register_lowering(_REFUSING, lambda _, x, *, message: [x])  # noqa: ARG005
-ad.primitive_jvps[_REFUSING] = _refuse
-batching.primitive_batchers[_REFUSING] = lambda values, axes, *, message: (
-    _REFUSING.bind(*values, message=message),
-    axes[0],
-)
+@functools.cache
+def _refusing_primitive() -> Any:
+    """Make the identity that refuses to be differentiated.
+
+    It is a primitive of its own, not a `jax.custom_jvp`: reverse mode drops the rule of the latter from the values that
+    it computes forwards, so that a second derivative would not be refused.
+    """
+    # Only a function that is traced needs it: with it JAX imports Pallas, a tenth of what importing rdsim takes.
+    from jax.extend.core import Primitive
+
+    primitive = Primitive("refusing")
+    primitive.def_impl(lambda x, *, message: x)  # noqa: ARG005
+    primitive.def_abstract_eval(lambda x, *, message: x)  # noqa: ARG005
+    mlir.register_lowering(primitive, lambda _, x, *, message: [x])  # noqa: ARG005
+    ad.primitive_jvps[primitive] = _refuse
+    batching.primitive_batchers[primitive] = lambda values, axes, *, message: (
+        primitive.bind(*values, message=message),
+        axes[0],
+    )
+    return primitive
