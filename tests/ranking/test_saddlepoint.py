@@ -113,7 +113,19 @@ def test_C15_tilted_sums_that_are_far_from_normal_are_exact_on_a_lattice(
     pmf /= pmf.sum(axis=1, keepdims=True)
     tail, _ = log_tails(distribution_of_sum(levels, pmf, counts))
     found = saddlepoint_tail(levels * 1.0, pmf, counts, np.full(THRESHOLDS, threshold * 1.0))
-    np.testing.assert_allclose(found.log_tail, tail[threshold], rtol=0, atol=1e-6)
+    # The tail of the second case is 2e-9 of its integral: a level beside the lattice by 1e-15 would miss by more.
+    np.testing.assert_allclose(found.log_tail, tail[threshold], rtol=0, atol=1e-7)
+
+
+def test_a_sum_that_is_all_but_constant_has_a_tail_at_its_value():
+    """There the variance is 1e-209, and the line of integration so far out that the integral is no number."""
+    levels = np.array(
+        [[-4.54794495e-05, 4.33471298e-05, -7.16854635e-05, 9.72502991e-05, -2.89072433e-05]]
+    )
+    found = saddlepoint_tail(
+        levels, [[1.0, *(1e-200,) * 4]], [3], np.full(THRESHOLDS, 3 * levels[0, 0])
+    )
+    assert (np.asarray(found.log_tail) <= 0).all()
 
 
 @pytest.mark.parametrize(("n", "p"), [(50, 0.5), (50, 0.1), (1000, 0.1), (1000, 0.01)])

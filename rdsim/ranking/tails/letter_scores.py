@@ -44,13 +44,13 @@ class ScoreSums(NamedTuple):
 
 
 class Cumulants(NamedTuple):
-    """K and its first four derivatives at a tilt, nats and units of score; shape (b,) each."""
+    """K and its first four derivatives at a tilt, nats and units of score; shape (..., b) of the tilts each."""
 
-    log_mean: Float[Array, " b"]
-    mean: Float[Array, " b"]
-    variance: Float[Array, " b"]
-    third: Float[Array, " b"]
-    fourth: Float[Array, " b"]
+    log_mean: Float[Array, "... b"]
+    mean: Float[Array, "... b"]
+    variance: Float[Array, "... b"]
+    third: Float[Array, "... b"]
+    fourth: Float[Array, "... b"]
 
 
 def score_sums(
@@ -174,39 +174,65 @@ def mirrored(sums: ScoreSums) -> ScoreSums:
     )
 
 
-def tilted(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, "b x u"]:
-    r"""Distributions proportional to $P(u|x) e^{\theta v(x,u)}$."""
-    possible = sums.probabilities > 0
-    log_p = jnp.log(jnp.where(possible, sums.probabilities, 1.0))
-    log_weight = log_p + tilt[:, None, None] * sums.values
-    return jax.nn.softmax(jnp.where(possible, log_weight, -jnp.inf), axis=-1)
+class TiltedLetters(NamedTuple):
+    """One letter of each kind under a tilt: its distribution, and what centring the values leaves."""
+
+    distribution: Float[Array, "... b x u"]
+    log_means: Float[Array, "... b x"]  # ln of the mean of exponentials, of centred values
+    centred: Float[Array, "x u"]  # values less their mean without tilt, zero where P(u|x) is zero
+    middle: Float[Array, " x"]  # that mean
 
 
-def letter_log_means(sums: ScoreSums, tilt: Float[Array, " b"]) -> Float[Array, "b x"]:
-    r"""$\ln \sum_u P(u|x) e^{\theta v(x,u)}$ of each kind, accurate near zero tilt as well."""
+def tilted_letters(sums: ScoreSums, tilt: Float[Array, "... b"]) -> TiltedLetters:
+    """Tilt the letters; of centred values, whose means of exponentials keep their digits near zero tilt."""
     possible = sums.probabilities > 0
     middle = jnp.sum(sums.probabilities * sums.values, axis=1)
-    rise = tilt[:, None, None] * jnp.where(possible, sums.values - middle[:, None], 0.0)
-    top = jnp.max(jnp.where(possible, rise, -jnp.inf), axis=-1)
-    largest = jnp.max(jnp.abs(rise), axis=-1)
-    near = jnp.where(largest < _SMALL, 1.0, 0.0)[..., None] * rise
+    centred = jnp.where(possible, sums.values - middle[:, None], 0.0)
+    # The largest exponents are those of the extreme values: no maximum is taken over every tilt.
+    low, high = (
+        jnp.min(jnp.where(possible, centred, jnp.inf), axis=1),
+        jnp.max(jnp.where(possible, centred, -jnp.inf), axis=1),
+    )
+    by_kind = tilt[..., None]
+    top = jnp.maximum(by_kind * low, by_kind * high)
+    rise = by_kind[..., None] * centred
+    weight = sums.probabilities * jnp.exp(jnp.where(possible, rise - top[..., None], 0.0))
+    total = jnp.sum(weight, axis=-1)
+    is_near = jnp.abs(by_kind) * jnp.maximum(high, -low) < _SMALL
+    near = jnp.where(is_near[..., None], rise, 0.0)
     small = jnp.log1p(jnp.sum(sums.probabilities * (jnp.expm1(near) - near), axis=-1))
-    far = top + jnp.log(jnp.sum(sums.probabilities * jnp.exp(rise - top[..., None]), axis=-1))
-    return tilt[:, None] * middle + jnp.where(largest < _SMALL, small, far)
+    log_means = jnp.where(is_near, small, top + jnp.log(total))
+    return TiltedLetters(weight / total[..., None], log_means, centred, middle)
 
 
-def centred_cumulants(sums: ScoreSums, tilt: Float[Array, " b"]) -> Cumulants:
+def tilted(sums: ScoreSums, tilt: Float[Array, "... b"]) -> Float[Array, "... b x u"]:
+    r"""Distributions proportional to $P(u|x) e^{\theta v(x,u)}$."""
+    return tilted_letters(sums, tilt).distribution
+
+
+def letter_log_means(sums: ScoreSums, tilt: Float[Array, "... b"]) -> Float[Array, "... b x"]:
+    r"""$\ln \sum_u P(u|x) e^{\theta v(x,u)}$ of each kind, accurate near zero tilt as well."""
+    letters = tilted_letters(sums, tilt)
+    return tilt[..., None] * letters.middle + letters.log_means
+
+
+def centred_cumulants(sums: ScoreSums, tilt: Float[Array, "... b"]) -> Cumulants:
     """Cumulants of S less its mean without tilt, which keeps their digits near the mean."""
-    middle = jnp.sum(sums.probabilities * sums.values, axis=1, keepdims=True)
-    centred = sums._replace(values=jnp.where(sums.probabilities > 0, sums.values - middle, 0.0))
-    p = tilted(centred, tilt)
-    mean = jnp.sum(p * centred.values, axis=-1, keepdims=True)
-    rest = centred.values - mean
-    second = jnp.sum(p * rest**2, axis=-1)
-    third = jnp.sum(p * rest**3, axis=-1)
-    fourth = jnp.sum(p * rest**4, axis=-1) - 3 * second**2
-    letters = jnp.stack([letter_log_means(centred, tilt), mean[..., 0], second, third, fourth])
-    return Cumulants(*jnp.sum(letters * sums.counts, axis=-1))
+    p, log_means, centred, _ = tilted_letters(sums, tilt)
+    means = jnp.sum(p * centred, axis=-1)
+    rest = centred - means[..., None]
+    variances = jnp.sum(p * rest**2, axis=-1)
+    number = sums.counts
+    # Sums over letters and values at once: fewer of them are fewer loops to compile.
+    of_values = number[..., None] * p
+    return Cumulants(
+        log_mean=jnp.sum(number * log_means, axis=-1),
+        mean=jnp.sum(number * means, axis=-1),
+        variance=jnp.sum(number * variances, axis=-1),
+        third=jnp.sum(of_values * rest**3, axis=(-2, -1)),
+        fourth=jnp.sum(of_values * rest**4, axis=(-2, -1))
+        - 3 * jnp.sum(number * variances**2, axis=-1),
+    )
 
 
 def mean_of(sums: ScoreSums) -> Float[Array, " b"]:
@@ -214,64 +240,85 @@ def mean_of(sums: ScoreSums) -> Float[Array, " b"]:
     return sums.counts @ jnp.sum(sums.probabilities * sums.values, axis=1)
 
 
+def above_mean(sums: ScoreSums, level: Float[Array, "... b"]) -> Float[Array, "... b"]:
+    """Return a level less the mean of S without tilt.
+
+    Both are counted from the sum of the likeliest values: on a lattice that leaves no rounding but that of a difference
+    which is small where one value has nearly all mass. There the tail is a tiny part of an integral, which a level that
+    lies beside the lattice by one digit of the mean would change.
+    """
+    likeliest = jnp.argmax(sums.probabilities, axis=1, keepdims=True)
+    start = jnp.take_along_axis(sums.values, likeliest, axis=1)
+    rise = jnp.sum(sums.probabilities * sums.values, axis=1, keepdims=True) - start
+    return (level - sums.counts @ start[:, 0]) - sums.counts @ rise[:, 0]
+
+
+def variance_of(sums: ScoreSums) -> Float[Array, " b"]:
+    """Return the variance of S without tilt."""
+    middle = jnp.sum(sums.probabilities * sums.values, axis=1, keepdims=True)
+    return sums.counts @ jnp.sum(sums.probabilities * (sums.values - middle) ** 2, axis=1)
+
+
+class Saddlepoint(NamedTuple):
+    """Tilt that moves the mean of S to a level, and the variance of S under it."""
+
+    tilt: Float[Array, "... b"]
+    rise: Float[Array, "... b"]  # the level less the mean of S without tilt
+    variance: Float[Array, "... b"]
+
+
 @jax.jit
-def saddlepoint_of(sums: ScoreSums, level: Float[Array, " b"]) -> Float[Array, " b"]:
+def saddlepoint_of(sums: ScoreSums, level: Float[Array, "... b"]) -> Saddlepoint:
     r"""Solve $K'(\theta) = $ level, strictly inside the range of S, by safeguarded Newton steps.
 
-    K' rises, so that each step tightens a bracket, found by doubling; a Newton step that leaves it is
-    replaced by bisection. A setting that has converged keeps its tilt while others go on.
+    K' rises, so that each step tightens a bracket; a Newton step that leaves it is replaced by bisection, or by
+    doubling the tilt while the bracket has one end. A setting that has converged keeps its tilt while others go on.
     """
     width = sums.highest - sums.lowest
     unit = 1.0 / jnp.where(width > 0, width, 1.0)
-    wanted = level - mean_of(sums)
-    upwards = jnp.where(wanted >= 0, 1.0, -1.0)
-
-    def too_short(end: Float[Array, " b"]) -> Array:
-        missing = upwards * (wanted - centred_cumulants(sums, upwards * end).mean)
-        return (missing > 0) & (end < 1e15 * unit)
-
-    def doubled(search: tuple[Array, Array]) -> tuple[Array, Array]:
-        end, short = search
-        end = jnp.where(short, 2 * end, end)
-        return end, too_short(end)
-
-    # The first doubling gives the unit itself, so that the loop holds the only copy of the test.
-    far, _ = jax.lax.while_loop(
-        lambda search: jnp.any(search[1]), doubled, (unit / 2, jnp.ones(unit.shape, bool))
-    )
+    wanted = above_mean(sums, level)
 
     def unfinished(search: _Search) -> Array:
         return (search.steps < _NEWTON_STEPS) & ~jnp.all(search.found)
 
     def step(search: _Search) -> _Search:
-        tilt, low, high, count, found = search
+        tilt, _, low, high, count, found = search
         at = centred_cumulants(sums, tilt)
         excess = at.mean - wanted
         low, high = jnp.where(excess <= 0, tilt, low), jnp.where(excess >= 0, tilt, high)
+        # An end that is not known yet is taken to be twice as far as the tilt, from the unit on.
+        reach = jnp.clip(2 * jnp.abs(tilt), unit, 1e15 * unit)
+        left = jnp.where(low == -jnp.inf, -reach, low)
+        right = jnp.where(high == jnp.inf, reach, high)
+        bracketed = (low > -jnp.inf) & (high < jnp.inf)
         newton = tilt - excess / jnp.where(at.variance > 0, at.variance, 1.0)
-        inside = (at.variance > 0) & (newton > low) & (newton < high)
+        inside = (at.variance > 0) & (newton > left) & (newton < right)
         near = inside & (jnp.abs(newton - tilt) <= 1e-14 * jnp.abs(tilt) + 1e-16 * unit)
         # Every third step halves the bracket: Newton's alone are too short where K' is nearly flat.
-        moved = jnp.where(inside & (near | (count % 3 != 2)), newton, (low + high) / 2)
+        safe = jnp.where(bracketed, (left + right) / 2, jnp.where(excess <= 0, right, left))
+        moved = jnp.where(inside & (near | (count % 3 != 2)), newton, safe)
         moved = jnp.where(found | (excess == 0), tilt, moved)
-        found = found | near | (excess == 0) | (high - low <= 4e-16 * jnp.abs(moved))
-        return _Search(moved, low, high, count + 1, found)
+        found = found | near | (excess == 0) | (right - left <= 4e-16 * jnp.abs(moved))
+        return _Search(moved, at.variance, low, high, count + 1, found)
 
     start = _Search(
-        tilt=jnp.zeros_like(far),
-        low=jnp.minimum(upwards * far, 0.0),
-        high=jnp.maximum(upwards * far, 0.0),
+        tilt=jnp.zeros_like(wanted),
+        variance=jnp.zeros_like(wanted),
+        low=jnp.full_like(wanted, -jnp.inf),
+        high=jnp.full_like(wanted, jnp.inf),
         steps=jnp.asarray(0),
-        found=jnp.zeros(far.shape, bool),
+        found=jnp.zeros(wanted.shape, bool),
     )
-    return jax.lax.while_loop(unfinished, step, start).tilt
+    end = jax.lax.while_loop(unfinished, step, start)
+    return Saddlepoint(end.tilt, wanted, end.variance)
 
 
 class _Search(NamedTuple):
-    """Newton steps for a saddlepoint: the tilt, its bracket, and whether it has converged."""
+    """Newton steps for a saddlepoint: the tilt, the variance at the one before, the bracket, whether it has converged."""
 
-    tilt: Float[Array, " b"]
-    low: Float[Array, " b"]
-    high: Float[Array, " b"]
+    tilt: Float[Array, "... b"]
+    variance: Float[Array, "... b"]
+    low: Float[Array, "... b"]
+    high: Float[Array, "... b"]
     steps: Int[Array, ""]
-    found: Bool[Array, " b"]
+    found: Bool[Array, "... b"]

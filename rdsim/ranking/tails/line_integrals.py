@@ -56,8 +56,8 @@ def line_integrals(
     fits = (sums.step > 0) & (needed <= _FREQUENCIES)
     spacing = jnp.where(fits, jnp.pi / step / needed, _SPACING * unit)
     needed = jnp.where(fits, needed, _FREQUENCIES)
-    p = jax.vmap(letter_scores.tilted, (None, 0))(sums, tilts)
-    centred = jnp.where(p > 0, sums.values - jnp.sum(p * sums.values, -1, keepdims=True), 0.0)
+    p, _, centred, _ = letter_scores.tilted_letters(sums, tilts)
+    centred = centred - jnp.sum(p * centred, -1, keepdims=True)
 
     # On a lattice g is a geometric series over all points beyond the level. It is cut after the last one that the sum
     # can take, for a longer one would reach the points a period away.

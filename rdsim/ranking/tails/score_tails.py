@@ -159,7 +159,7 @@ def _tails_on_lattice(
     point = jnp.round(jnp.clip(steps_up, -1, n * levels + 1))
     mean = jnp.stack([low + index * sums.step + half, low + point * sums.step])
     mean = jnp.clip(mean, jnp.minimum(low + half, high), jnp.maximum(high - half, low))
-    tilts = jax.vmap(letter_scores.saddlepoint_of, (None, 0))(sums, mean)
+    tilts = letter_scores.saddlepoint_of(sums, mean).tilt
     # Horner's rule divides by e^(tilt), so that no tilt may be negative: a tail above one half has none.
     tilts = jnp.stack([jnp.maximum(tilts[0], 0.0), tilts[1]])
     possible = sums.probabilities > 0
@@ -167,11 +167,11 @@ def _tails_on_lattice(
     level = jnp.round((sums.values - base) / sums.step[:, None, None])
     level = jnp.clip(jnp.where(possible, level, 0.0), 0, levels).astype(int)
     at_level = jax.nn.one_hot(level, levels + 1, dtype=float)
-    tilted = jax.vmap(letter_scores.tilted, (None, 0))(sums, tilts)
+    tilted = letter_scores.tilted(sums, tilts)
     letter = jnp.einsum("cbxu,bxuk->cbxk", tilted, at_level)
     padding = jnp.zeros((2, low.size, 1, levels + 1)).at[..., 0].set(1.0)
     letter = jnp.concatenate([letter, padding], axis=2)
-    log_means = jax.vmap(letter_scores.letter_log_means, (None, 0))(sums, tilts)
+    log_means = letter_scores.letter_log_means(sums, tilts)
     log_sums = jnp.pad(log_means - tilts[..., None] * base[:, 0], ((0, 0), (0, 0), (0, 1)))
     counts = jnp.pad(sums.counts, ((0, 0), (0, 1)))
 
@@ -227,7 +227,7 @@ def _tilt_and_period(sums: ScoreSums) -> tuple[Float[Array, " b"], Float[Array, 
     """Tilt and period for the bounds: the saddlepoint, or a standard deviation from the mean up."""
     span = sums.highest - sums.lowest
     level = jnp.clip(sums.threshold, sums.lowest + 1e-6 * span, sums.highest - 1e-6 * span)
-    plain = letter_scores.centred_cumulants(sums, jnp.zeros_like(level)).variance
-    tilt = jnp.maximum(letter_scores.saddlepoint_of(sums, level), 1 / jnp.sqrt(plain))
+    saddlepoint = letter_scores.saddlepoint_of(sums, level).tilt
+    tilt = jnp.maximum(saddlepoint, 1 / jnp.sqrt(letter_scores.variance_of(sums)))
     deviation = jnp.sqrt(letter_scores.centred_cumulants(sums, tilt).variance)
     return tilt, extremal_bounds.period_of(sums, tilt, deviation)

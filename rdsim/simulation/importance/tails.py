@@ -108,7 +108,7 @@ def _tilted_problem(
     # half a step below the highest sum on a lattice, a millionth of the range elsewhere.
     edge = jnp.where(on_lattice, step / 2, 1e-6 * span)
     level = jnp.clip(above, sums.lowest, jnp.maximum(sums.highest - edge, sums.lowest))
-    tilt = jnp.maximum(letter_scores.saddlepoint_of(sums, level), 0.0)
+    tilt = jnp.maximum(letter_scores.saddlepoint_of(sums, level).tilt, 0.0)
     log_mean = jnp.sum(sums.counts * letter_scores.letter_log_means(sums, tilt), axis=1)
     log_scale = sums.log_mass + log_mean - jnp.where(tilt > 0, tilt * above, 0.0)
     possible = sums.probabilities > 0
