@@ -241,7 +241,9 @@ def _log_tail(
         ratio = 1 + bracket * jnp.exp(log_density - log_normal)
         return jnp.log(jnp.where(ratio > 0, ratio, 1.0)) + log_normal, ratio > 0
 
-    rest = line.rest * jnp.exp(line.log_scale - log_density)
+    # The line of an all but constant sum lies so far out that its integral may be no number: the second order stands.
+    known = jnp.isfinite(line.whole) & jnp.isfinite(line.rest)
+    rest = jnp.where(known, line.rest * jnp.exp(line.log_scale - log_density), 0.0)
     # Far from the pole the bracket's normal part cancels: the part of g alone is the tail.
     far = tilt * at.deviation > _FAR
     (one, one_valid), (two, two_valid) = log_of(first), log_of(second)
@@ -251,15 +253,13 @@ def _log_tail(
         far & (at.peak > 0), jnp.log(peak) + log_density, jnp.where(two_valid, two, one)
     )
     ratio = 1 + rest * jnp.exp(log_density - two)
-    integrated = line.complete | at.fails | (jnp.abs(ratio - 1) > _TRUSTED)
+    integrated = known & (line.complete | at.fails | (jnp.abs(ratio - 1) > _TRUSTED))
     # A line left of the pole of g misses its residue, one.
     below = jnp.clip(-line.whole * jnp.exp(jnp.minimum(line.log_scale, 1.0)), 0.0, 0.999)
     above = jnp.log(jnp.where(line.whole > 0, line.whole, 1.0)) + line.log_scale
     whole = jnp.where(tilt < 0, jnp.log1p(-below), above)
     full = two + jnp.log(jnp.where(integrated, 1.0, ratio))
     full = jnp.where(integrated & ((tilt < 0) | (line.whole > 0)), whole, full)
-    # The line of an all but constant sum lies so far out that its integral may be no number.
-    full = jnp.where(jnp.isnan(full), two, full)
     return jnp.minimum(one, 0.0), jnp.minimum(two, 0.0), jnp.minimum(full, 0.0)
 
 
