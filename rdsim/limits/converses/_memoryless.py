@@ -335,11 +335,14 @@ def _highest(
     most = np.array([min(most_query, most_item), most_item])
     middle, reach, steps = most / 2, most / 2, _FIRST
     for _ in range(_ROUNDS):
-        sides = np.linspace(middle - reach, middle + reach, steps, axis=1).clip(0.0, most[:, None])
-        tried = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 2)
+        sides = (middle - reach)[:, None] + np.arange(steps) * (2 * reach / (steps - 1))[:, None]
+        query, item = np.clip(sides, 0.0, most[:, None], out=sides)
+        tried = np.empty((steps, steps, 2))
+        tried[..., 0] = query[:, None]
         # Hoelder's inequality needs lambda <= mu: pairs that violate it are moved onto the
         # diagonal.
-        tried[:, 1] = np.maximum(tried[:, 1], tried[:, 0])
+        np.maximum(item, query[:, None], out=tried[..., 1])
+        tried = tried.reshape(-1, 2)
         c = (cuts[:, 0] - tried @ cuts[:, 1:].T).min(axis=1)
         best = int((c + tried @ exponents).argmax())
         middle, reach, steps = tried[best], reach / 2, _NEXT
