@@ -265,6 +265,9 @@ def _fitted(config: Config, name: str, training: np.ndarray) -> Callable[[np.nda
     with needing("embeddings"):
         import faiss
     code = faiss.index_factory(config.dimension, name)
+    # By default faiss then numbers the codewords of a product quantizer so that near ones differ in few bits, for a
+    # filter that is not used here: nearly all of the time of a fit. Which points are codewords is the same.
+    code.do_polysemous_training = False
     code.train(training)
     # Indices of few bits are stored in whole bytes by faiss; what is counted is what they need.
     bits = math.prod(int(part) for part in name.lstrip("LPRSQ").split("x"))

@@ -13,7 +13,7 @@ import xarray
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from experiments.runner import discovery, programs
+from experiments.runner import programs
 from experiments.runner.discovery import Preset, Study
 from experiments.runner.store import Recipe, State, save, state
 from rdsim import compilation
@@ -99,7 +99,7 @@ def compute_all(
     context = multiprocessing.get_context("spawn")  # a process that runs JAX cannot be forked
     with ProcessPoolExecutor(jobs, context, _start_worker) as pool:
         computed = [
-            pool.submit(_compute_named, study.name, preset, seed, results)
+            pool.submit(_compute_apart, study, preset, seed, results)
             for study, before in zip(studies, known, strict=True)
             if before.kind != "fresh"
         ]
@@ -110,11 +110,9 @@ def compute_all(
                     yield compute(study, preset, seed, results, before=before)
                     continue
                 try:
-                    was = next(remaining).result()
+                    yield next(remaining).result()
                 except CommandError as error:
                     yield error
-                else:
-                    yield was, compute(study, preset, seed, results)[1]
         except BrokenProcessPool as error:
             raise CommandError(
                 "a process that computed a study was killed, perhaps for lack of memory: fewer --jobs "
@@ -127,10 +125,11 @@ def compute_all(
             raise
 
 
-def _compute_named(name: str, preset: Preset, seed: int, results: Path) -> State:
-    (study,) = discovery.chosen((name,))
-    before, _ = compute(study, preset, seed, results, live=False)
-    return dataclasses.replace(before, dataset=None)
+def _compute_apart(
+    study: Study, preset: Preset, seed: int, results: Path
+) -> tuple[State, xarray.Dataset]:
+    before, dataset = compute(study, preset, seed, results, live=False)
+    return dataclasses.replace(before, dataset=None), dataset
 
 
 @contextlib.contextmanager

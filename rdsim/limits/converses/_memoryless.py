@@ -252,7 +252,7 @@ def fixed_length(joint: Reals, letters: int, bits: Reals, forms: list[Recalls]) 
     else:
         most_query, most_item = _MOST_OTHER, 1.0
     met = _on_a_grid(joint.tobytes(), joint.shape)
-    cuts: list[Reals] = []  # the Q that decide: some ten for all shares together
+    cuts: list[int] = []  # rows of `met`: the Q that decide, some ten for all shares together
     known = np.zeros((1, 3))  # a bound in each row: c, lambda and mu; all zero say nothing
     for one in sorted({one for recalls in forms for one in _chosen_shares(recalls)}):
         for R in bits:
@@ -266,8 +266,8 @@ def fixed_length(joint: Reals, letters: int, bits: Reals, forms: list[Recalls]) 
                     break
                 c, more = constant(joint, query, item, _TOLERANCE / letters)
                 known = np.append(known, [[c, query, item]], axis=0)
+                cuts.append(len(met))
                 met = np.append(met, more[None], axis=0)
-                cuts.append(more)
     constants, queries, items = known.T
     found = np.empty((bits.size, len(forms)))
     for i, R in enumerate(bits):
@@ -303,20 +303,22 @@ def _on_a_grid(buffer: bytes, shape: tuple[int, int]) -> Reals:
 
 
 def _multipliers(
-    exponents: Reals, met: Reals, cuts: list[Reals], most_query: float, most_item: float
+    exponents: Reals, met: Reals, cuts: list[int], most_query: float, most_item: float
 ) -> tuple[float, float, float]:
     """Choose lambda <= mu that maximise c + lambda alpha + mu beta for the Q that were met, by cutting planes.
 
-    The exponents are (alpha, beta), and c of multipliers is taken for the least over the Q that were met. The Q that
-    were the least at some multipliers are added to `cuts`.
+    The exponents are (alpha, beta), and c of multipliers is taken for the least over the Q that were met. The rows of
+    Q that were the least at some multipliers are added to `cuts`, each once.
     """
     query, item, least = 0.0, most_item, 0.0
     for _ in range(_CUTS):
         # Cutting planes (Kelley): the distribution that is worst at the current multipliers joins
         # those over which the next ones are chosen, until they promise no more than the worst of
         # all gives.
-        cuts.append(met[int((met @ [1.0, -query, -item]).argmin())])
-        query, item, hoped = _highest(np.array(cuts), exponents, most_query, most_item)
+        worst = int((met @ [1.0, -query, -item]).argmin())
+        if worst not in cuts:
+            cuts.append(worst)
+        query, item, hoped = _highest(met[cuts], exponents, most_query, most_item)
         least = float((met @ [1.0, -query, -item]).min())
         if hoped <= least + 1e-9:
             break
@@ -333,11 +335,14 @@ def _highest(
     most = np.array([min(most_query, most_item), most_item])
     middle, reach, steps = most / 2, most / 2, _FIRST
     for _ in range(_ROUNDS):
-        sides = np.linspace(middle - reach, middle + reach, steps, axis=1).clip(0.0, most[:, None])
-        tried = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 2)
+        sides = (middle - reach)[:, None] + np.arange(steps) * (2 * reach / (steps - 1))[:, None]
+        query, item = np.clip(sides, 0.0, most[:, None], out=sides)
+        tried = np.empty((steps, steps, 2))
+        tried[..., 0] = query[:, None]
         # Hoelder's inequality needs lambda <= mu: pairs that violate it are moved onto the
         # diagonal.
-        tried[:, 1] = np.maximum(tried[:, 1], tried[:, 0])
+        np.maximum(item, query[:, None], out=tried[..., 1])
+        tried = tried.reshape(-1, 2)
         c = (cuts[:, 0] - tried @ cuts[:, 1:].T).min(axis=1)
         best = int((c + tried @ exponents).argmax())
         middle, reach, steps = tried[best], reach / 2, _NEXT
