@@ -337,7 +337,7 @@ def _highest(
     for _ in range(_ROUNDS):
         sides = (middle - reach)[:, None] + np.arange(steps) * (2 * reach / (steps - 1))[:, None]
         query, item = np.clip(sides, 0.0, most[:, None], out=sides)
-        tried = np.empty((steps, steps, 2))
+        tried: Reals = np.empty((steps, steps, 2))
         tried[..., 0] = query[:, None]
         # Hoelder's inequality needs lambda <= mu: pairs that violate it are moved onto the
         # diagonal.
