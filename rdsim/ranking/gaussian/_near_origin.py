@@ -17,6 +17,10 @@ REACH: Final = 9.0
 """Standard deviations of sqrt(T) to either side that are integrated: less than 1e-18 lies beyond."""
 _LEFT: Final = 90.0
 """Twice the nats of the lower cut of T: there its probability, of the order of T^(n/2), is e^(-45)."""
+_BLOCK: Final = 32  # terms of a sum between two looks at how small they have become
+_SIDE_BY_SIDE: Final = 2**12  # sums that are taken side by side
+_NEGLIGIBLE: Final = 1e-20
+"""Term over the largest where a sum ends: the ratios of terms have fallen far enough below one that the rest adds less than 1e-17."""
 
 Points = np.ndarray
 
@@ -87,11 +91,10 @@ def _mixtures(log_weights: Points, first: float, log_z: Points) -> Points:
     r"""$\ln \sum_j e^{l_{wj}} z_{wt}^{f+j} e^{-z_{wt}} / \Gamma(f+j+1)$ of each query w, at its points t.
 
     Terms rise to the largest and fall from there, for weights and Gamma densities are log-concave. In units of the
-    largest, both sides are sums of products of ratios at most one: Horner's rule for all queries and points side by
-    side, with one exponential a point where a table of terms would need hundreds.
+    largest they are products of ratios at most one: each side is summed from the largest outwards until terms add
+    nothing, which is some ten times the square root of that term's index, with one exponential a point.
     """
-    count = log_weights.shape[1]
-    power = first + np.arange(count)
+    power = first + np.arange(log_weights.shape[1])
     with np.errstate(all="ignore"):
         # Term j + 1 over term j is z c_j, and c_j falls. A Poisson distribution of mean zero has weight at j = 0 alone: the ratio of
         # two weights of zero, which is not a number, is none.
@@ -99,24 +102,37 @@ def _mixtures(log_weights: Points, first: float, log_z: Points) -> Points:
         c = ratio / power[1:]
         z, slower = np.exp(log_z), 1 / c
         at = np.stack([np.searchsorted(-a, -1 / b) for a, b in zip(c, z, strict=True)])
-        places = np.argsort(at, axis=None, kind="stable")
-        bounds = np.searchsorted(at.ravel()[places], np.arange(count + 1))
-        # Sums over the terms from j on, and over those before it, each in units of term j; they are read off at the
-        # largest term, and what they are beyond it, where they may overflow, is not used.
-        after, before = np.ones(z.shape), np.zeros(z.shape)
-        total = np.zeros(z.size)
-        for j in reversed(range(count)):
-            if j < count - 1:
-                after *= z * c[:, j, None]
-                after += 1
-            here = places[bounds[j] : bounds[j + 1]]
-            total[here] += after.ravel()[here]
-        inverse = 1 / z
-        for j in range(count):
-            here = places[bounds[j] : bounds[j + 1]]
-            total[here] += before.ravel()[here]
-            if j < count - 1:
-                before += 1
-                before *= inverse * slower[:, j, None]
+        # Ratios of zero beyond both ends of a row end its sums.
+        ends = ((0, 0), (_BLOCK, _BLOCK))
+        upwards, downwards = np.pad(c, ends), np.pad(slower, ends)
+        place = at + _BLOCK + np.arange(len(c))[:, None] * upwards.shape[1]
+        # Outwards from term m = at: m + 1 over m is the ratio of index m, and m - 1 over m one over that of index m - 1.
+        after = _sums(z, upwards, place, 1)
+        before = _sums(1 / z, downwards, place - 1, -1)
         largest = np.take_along_axis(log_weights - scipy.special.gammaln(power + 1), at, axis=1)
-        return largest + power[at] * log_z - z + np.log(total.reshape(z.shape))
+        return largest + power[at] * log_z - z + np.log1p(after + before)
+
+
+def _sums(factor: Points, ratios: Points, start: np.ndarray, direction: int) -> Points:
+    r"""$\sum_k \prod_{i \le k} x r_{s \pm i}$ of each factor x from its start s on, for ratios that fall and end with zeros.
+
+    Steps are taken side by side for some thousands of factors, which stay in the cache of the processor; after each block
+    of steps those whose terms have become negligible leave.
+    """
+    total, ratios = np.zeros(factor.size), ratios.ravel()
+    for low in range(0, factor.size, _SIDE_BY_SIDE):
+        which = np.arange(low, min(low + _SIDE_BY_SIDE, factor.size))
+        term = np.ones(which.size)
+        x, place = factor.flat[which], start.flat[which]
+        while which.size:
+            added = np.zeros(which.size)
+            for step in range(_BLOCK):
+                ratio = ratios.take(place + direction * step, mode="clip")
+                ratio *= x
+                term *= ratio
+                added += term
+            total[which] += added
+            left = term > _NEGLIGIBLE
+            which, term, x, place = which[left], term[left], x[left], place[left]
+            place = place + direction * _BLOCK
+    return total.reshape(factor.shape)

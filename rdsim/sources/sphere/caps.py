@@ -34,8 +34,10 @@ else:
 _LARGE_ORDER: Final = 20.0
 _TERMS: Final = 12
 """From the order 20 on, Debye's expansion of I_nu with 12 terms is exact to rounding."""
-_SERIES: Final = 1e-4
-"""For z^2 below this, three terms of the series of 0F1 are exact to rounding."""
+_FAR: Final = 30.0
+"""From sqrt(nu^2 + z^2) = 30 on Debye's expansion is exact to rounding at every order above zero."""
+_MANY: Final = 512
+"""Points from which NumPy evaluates a polynomial of forty terms faster than a compiled loop over points."""
 _FRACTIONS: Final = 80
 """Terms of the continued fraction, which is used only where it converges within 40."""
 _LEAST_LOG: Final = -600.0
@@ -109,28 +111,58 @@ def angle_of_cap(n: int, log_c: Reals) -> Reals:
 def log_bessel(b: float, log_z: Reals) -> Reals:
     r"""$\ln {}_0F_1(; b; z^2/4) = \ln[\Gamma(b) (z/2)^{1-b} I_{b-1}(z)]$ for b >= 1/2, which is $\ln\cosh z$ at 1/2.
 
-    Small orders take SciPy's scaled Bessel function; large ones Debye's expansion, written so that large
-    terms cancel on paper.
+    Debye's expansion in 1/nu, written so that large terms cancel on paper, serves large orders and, since its terms fall
+    with nu^2 + z^2, large arguments; the series of 0F1, whose terms are positive, serves the others. Both are several
+    times faster than SciPy's Bessel functions of any order.
     """
     nu = b - 1
-    z = np.exp(np.minimum(log_z, 300.0))
+    z = np.asarray(np.exp(np.minimum(log_z, 300.0)))
     if b == 0.5:
         return np.asarray(np.abs(z) + np.log1p(np.exp(-2 * np.abs(z))) - math.log(2.0))
-    if nu < _LARGE_ORDER:
-        small = z * z < _SERIES
-        safe = np.where(small, 1.0, z)
-        log_i = np.log(scipy.special.ive(nu, safe)) + safe
-        bulk = scipy.special.gammaln(b) - nu * np.log(safe / 2) + log_i
-        w = z * z / 4
-        series = np.log1p(w / b * (1 + w / (2 * (b + 1)) * (1 + w / (3 * (b + 2)))))
-        return np.asarray(np.where(small, series, bulk))
+    if nu >= _LARGE_ORDER:
+        return _log_debye(nu, z)
+    near = z * z < _FAR**2 - nu**2
+    found = np.empty(z.shape)
+    if near.any():
+        found[near] = _log_series(b, z[near])
+    if not near.all():
+        found[~near] = _log_debye(nu, z[~near])
+    return found
+
+
+def _log_series(b: float, z: Reals) -> Reals:
+    r"""$\ln \sum_k (z^2/4)^k / (k! (b)_k)$, for z below `_FAR`."""
+    # Terms of index 1.2 z + 14 are below 1e-17 of the sum, for b = 1 and the more so for larger b.
+    terms = math.ceil(1.2 * float(z.max(initial=0.0))) + 14
+    w = z * z / 4
+    return np.asarray(np.log1p(w * _polynomial(_coefficients(b)[:terms], w)))
+
+
+@functools.lru_cache(maxsize=64)
+def _coefficients(b: float) -> Reals:
+    """Coefficients 1/(k! (b)_k) of the series from k = 1 on, as many as are needed at `_FAR`."""
+    k = np.arange(1, math.ceil(1.2 * _FAR) + 15)
+    return np.asarray(np.cumprod(1 / (k * (b + k - 1))), float)
+
+
+def _polynomial(coefficients: Reals, x: Reals) -> Reals:
+    """Evaluate a polynomial, the constant first: by NumPy at many points, by SciPy's compiled loop at few."""
+    if x.size >= _MANY:
+        return np.asarray(np.polynomial.polynomial.polyval(x, coefficients))
+    return np.asarray(scipy.interpolate.PPoly(coefficients[::-1, None], np.array([0.0, 1.0]))(x))
+
+
+def _log_debye(nu: float, z: Reals) -> Reals:
+    """Debye's expansion of ln 0F1, for large nu^2 + z^2."""
+    if nu == 0:  # by which the expansion divides
+        return np.asarray(np.log(scipy.special.i0e(z)) + z)
     root = np.sqrt(1 + (z / nu) ** 2)
     stirling = (
         scipy.special.gammaln(nu + 1) - nu * math.log(nu) + nu - 0.5 * math.log(2 * math.pi * nu)
     )
     height = (z / nu) ** 2 / (root + 1)  # root - 1 without cancellation
     exponent = nu * (height - np.log1p(height / 2))
-    inner = np.polynomial.polynomial.polyval(1 / root, _debye(nu))
+    inner = _polynomial(_debye(nu), 1 / root)
     return np.asarray(stirling + exponent - 0.5 * np.log(root) + np.log(inner))
 
 
@@ -163,4 +195,8 @@ def log_dependence(n: int, log_kappa: Reals, log_weight: Reals, theta: Reals, ta
     scale = log_weight - log_bessel(n / 2, log_kappa)
     if log_kappa.size == 1:
         return np.asarray((each + scale)[..., 0])
-    return np.asarray(scipy.special.logsumexp(each + scale, axis=-1))
+    # All terms are finite: SciPy's logsumexp, which looks for infinite ones first, takes several times as long.
+    each += scale
+    largest = each.max(axis=-1)
+    each -= largest[..., None]
+    return np.asarray(largest + np.log(np.exp(each).sum(axis=-1)))

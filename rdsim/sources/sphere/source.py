@@ -145,9 +145,8 @@ def projected_normal(dimension: Integer, *, correlation: ArrayLike) -> Spherical
 def _support(source: SphericalSource) -> tuple[float, float]:
     """Places between which all of the density of the angle lies but e^-36."""
 
-    def log_density(psi: float) -> float:
-        at = np.asarray(psi)
-        return float(caps.log_measure(source.dimension, at) + source._log_ratio(at))
+    def log_density(psi: Reals) -> Reals:
+        return caps.log_measure(source.dimension, psi) + source._log_ratio(psi)
 
     return _where_positive(log_density, -40.0, 40.0)
 
@@ -158,22 +157,24 @@ def _cells(source: SphericalSource, low: float, high: float) -> int:
 
 
 def _where_positive(
-    log_density: Callable[[float], float], low: float, high: float
+    log_density: Callable[[Reals], Reals], low: float, high: float
 ) -> tuple[float, float]:
     """Ends of the interval where a log-density, which has one mode, is within e^-36 of its largest value."""
+
+    def height(x: float) -> float:
+        return float(log_density(np.asarray(x)))
+
     grid = np.linspace(low, high, 801)
-    middle = int(np.argmax([log_density(x) for x in grid]))
+    middle = int(log_density(grid).argmax())
     step = grid[1] - grid[0]
     ends = grid[middle] - step, grid[middle] + step
-    mode = scipy.optimize.minimize_scalar(
-        lambda x: -log_density(x), bounds=ends, method="bounded"
-    ).x
-    cut = log_density(mode) + _LEFT_OUT
+    mode = scipy.optimize.minimize_scalar(lambda x: -height(x), bounds=ends, method="bounded").x
+    cut = height(mode) + _LEFT_OUT
 
     def end(far: float) -> float:
-        if log_density(far) >= cut:
+        if height(far) >= cut:
             return far
-        return float(scipy.optimize.brentq(lambda x: log_density(x) - cut, mode, far, rtol=1e-4))
+        return float(scipy.optimize.brentq(lambda x: height(x) - cut, mode, far, rtol=1e-4))
 
     return end(low), end(high)
 
@@ -194,7 +195,7 @@ def _normal_mixture(n: int, rho: float) -> tuple[Reals, Reals]:
         decay = np.log(scipy.special.kve(0, q)) - q
         return np.asarray(n * log_q + decay + caps.log_bessel(n / 2, math.log(rho) + log_q) + scale)
 
-    low, high = _where_positive(lambda x: float(log_density(np.asarray(x))), -40.0, 20.0)
+    low, high = _where_positive(log_density, -40.0, 20.0)
     width = (high - low) / (2 * math.sqrt(-2 * _LEFT_OUT))  # a standard deviation, if it is normal
     cells = math.ceil((high - low) / min(_STEP, _WIDE * width))
     # The trapezoidal rule in ln q, with ends at which the density has fallen to e^-36 of its peak.
