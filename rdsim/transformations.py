@@ -48,7 +48,7 @@ def on_host(function: Callable[_P, _R]) -> Callable[_P, _R]:
                 f"jax.grad or jax.vmap: {', '.join(traced)} must hold numbers, got a tracer"
             )
         # Inside jax.jit even constants become tracers, unless they are computed while compiling.
-        if is_traced(_LOOKED_AT.bind(_NOTHING)):
+        if is_traced(jnp.zeros(())):
             with jax.ensure_compile_time_eval():
                 return function(*args, **kwargs)
         return function(*args, **kwargs)
@@ -164,15 +164,6 @@ def least(values: Float[Any, "..."], axis: int = -1) -> Float[Any, "..."]:
 def falling(x: Float[Any, "..."]) -> Float[Any, "..."]:
     """Return zero, whose derivative in x is minus infinity (as `STEEPEST`)."""
     return -STEEPEST * (x - constant(x))
-
-
-# An identity, whose result is a tracer wherever JAX makes tracers of constants; a function of `jax.numpy` would tell the same
-# after some 50 microseconds.
-_LOOKED_AT: Final = Primitive("looked_at")
-_LOOKED_AT.def_impl(lambda x: x)
-_LOOKED_AT.def_abstract_eval(lambda x: x)
-mlir.register_lowering(_LOOKED_AT, lambda _, x: [x])
-_NOTHING: Final = np.zeros(())
 
 
 def is_traced(*values: Any) -> bool:
