@@ -9,7 +9,7 @@ of a fixed length matches at few bits.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import numpy as np
@@ -264,10 +264,11 @@ def _fitted(config: Config, name: str, training: np.ndarray) -> Callable[[np.nda
         return signs
     with needing("embeddings"):
         import faiss
-    code = faiss.index_factory(config.dimension, name)
+    code: Any = faiss.index_factory(config.dimension, name)
     # By default faiss then numbers the codewords of a product quantizer so that near ones differ in few bits, for a
     # filter that is not used here: nearly all of the time of a fit. Which points are codewords is the same.
-    code.do_polysemous_training = False
+    if hasattr(code, "do_polysemous_training"):
+        code.do_polysemous_training = False
     code.train(training)
     # Indices of few bits are stored in whole bytes by faiss; what is counted is what they need.
     bits = math.prod(int(part) for part in name.lstrip("LPRSQ").split("x"))
